@@ -1,0 +1,286 @@
+//! Configuration: what an administrator writes, and what the program may rely on.
+//!
+//! There are two forms. [`file`](self) mirrors the TOML as serde reads it; the types here are the
+//! *checked* form, which cannot be wrong: every duration is in range, every name resolves, every
+//! address parses. Each part of the program builds itself from its part of [`Config`].
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// The whole checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub server: Server,
+    pub listeners: Vec<Listener>,
+    pub dns: Dns,
+    pub addresses: Addresses,
+    pub cluster: Cluster,
+    pub tunnel: Tunnel,
+    pub access_log: AccessLog,
+    pub admin: Admin,
+    pub policy: Policy,
+}
+
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// `None` is "auto": as many as the process may use.
+    pub workers: Option<NonZeroUsize>,
+    pub pin_workers: bool,
+    /// How long running streams may take after a stop was asked for.
+    pub drain_timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listener {
+    /// Unique among listeners; names its statistics.
+    pub name: String,
+    pub addresses: Vec<SocketAddr>,
+    /// Downstream connections at once, over all workers; more are closed at accept.
+    pub max_connections: usize,
+    /// `[http1]` with this listener's `[listener.http1]` laid over it.
+    pub http1: Http1,
+}
+
+/// Envoy's Http1ProtocolOptions and HttpProtocolOptions, as one table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Http1 {
+    /// Pseudonym in Via, both ways (RFC 9110 section 7.6.3).
+    pub via: String,
+    /// Whether requests get a Via field; responses always do.
+    pub via_in_requests: bool,
+    pub accept_http_10: bool,
+    /// Host for HTTP/1.0 requests in origin-form without one.
+    pub default_host_for_http_10: Option<String>,
+    pub allow_absolute_url: bool,
+    /// Refuse a request whose Host differs from its absolute target, instead of replacing Host.
+    pub reject_host_mismatch: bool,
+    pub header_key_format: HeaderKeyFormat,
+    /// Send the origin's reason phrase on; otherwise the standard phrase of the status.
+    pub forward_reason_phrase: bool,
+    pub enable_trailers: bool,
+    pub allow_chunked_length: bool,
+    pub override_stream_error_on_invalid_http_message: bool,
+    pub send_fully_qualified_url: bool,
+    pub ignore_http_11_upgrade: bool,
+    pub headers_with_underscores_action: UnderscoresAction,
+    pub max_headers_count: usize,
+    /// Bytes of a request head, request line and all.
+    pub max_request_headers: usize,
+    /// Bytes of a response head.
+    pub max_response_headers: usize,
+    /// Bytes of a request target.
+    pub max_target: usize,
+    /// Interim (1xx) responses to one request.
+    pub max_interim_responses: usize,
+    /// Wait for the rest of a request head once its first byte came.
+    pub request_headers_timeout: Duration,
+    /// Wait for the next request on a kept-alive connection.
+    pub idle_timeout: Duration,
+    /// Requests on one downstream connection; `None` is no limit.
+    pub max_requests_per_connection: Option<u64>,
+    /// Age of a downstream connection, after which it closes at the next end of a response.
+    pub max_connection_duration: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderKeyFormat {
+    /// Names leave as they came; fields of our own are written in Proper-Case.
+    PreserveCase,
+    ProperCaseWords,
+    LowerCase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnderscoresAction {
+    Allow,
+    RejectRequest,
+    DropHeader,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dns {
+    /// Empty: the system's (`/etc/resolv.conf`).
+    pub servers: Vec<DnsServer>,
+    pub lookup_family: LookupFamily,
+    /// Answers are kept at least and at most this long, whatever their TTL.
+    pub min_refresh_rate: Duration,
+    pub max_refresh_rate: Duration,
+    /// How long a failure is remembered.
+    pub failure_refresh_rate: Duration,
+    pub query_timeout: Duration,
+    /// A name that nobody asked for is forgotten after this.
+    pub host_ttl: Duration,
+    pub max_hosts: usize,
+    /// Streams that may wait for look-ups at once.
+    pub max_pending_requests: usize,
+    /// While the resolver fails, an expired answer is served for this long.
+    pub max_stale: Duration,
+    /// Looked up at start and kept fresh.
+    pub preresolve_hostnames: Vec<String>,
+    /// Try the search domains of `/etc/resolv.conf` for single-label names.
+    pub use_search_domains: bool,
+    /// Read `/etc/hosts` before asking.
+    pub use_hosts_file: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum DnsServer {
+    Udp(SocketAddr),
+    Tcp(SocketAddr),
+    /// DNS over TLS (RFC 7858); the name is verified in the certificate.
+    Tls {
+        address: SocketAddr,
+        name: String,
+    },
+    /// DNS over HTTPS (RFC 8484).
+    Https {
+        address: SocketAddr,
+        name: String,
+        path: String,
+    },
+}
+
+/// Envoy's `dns_lookup_family`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LookupFamily {
+    /// Both, raced (RFC 8305).
+    Auto,
+    V4Only,
+    V6Only,
+    V4Preferred,
+    All,
+}
+
+/// Exceptions to the built-in address rules; the longest matching prefix decides, `deny` wins a tie.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Addresses {
+    pub allow: Vec<IpNet>,
+    pub deny: Vec<IpNet>,
+}
+
+/// What every cluster starts from, and what `[[cluster.override]]` changes for some.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cluster {
+    pub defaults: ClusterOptions,
+    /// First match wins.
+    pub overrides: Vec<ClusterOverride>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClusterOverride {
+    pub hosts: Vec<HostPattern>,
+    pub options: ClusterOptions,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClusterOptions {
+    /// Until one address answered, over all addresses.
+    pub connect_timeout: Duration,
+    /// From the whole request sent to the first byte of the final response; `None` is no limit.
+    pub request_timeout: Option<Duration>,
+    /// No byte either way on a stream.
+    pub stream_idle_timeout: Duration,
+    pub max_stream_duration: Option<Duration>,
+    pub max_connections: u64,
+    pub max_pending_requests: u64,
+    pub max_requests: u64,
+    pub max_retries: u64,
+    /// Idle connections kept per worker.
+    pub max_idle_connections: usize,
+    pub pool_idle_timeout: Duration,
+    pub max_connection_duration: Option<Duration>,
+    pub max_requests_per_connection: Option<u64>,
+    /// RFC 8305 connection attempt delay.
+    pub happy_eyeballs_delay: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tunnel {
+    pub idle_timeout: Duration,
+    pub max_duration: Option<Duration>,
+    /// Ports that CONNECT may reach; the policy decides within them.
+    pub ports: Vec<PortRange>,
+}
+
+/// Inclusive at both ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortRange {
+    pub first: u16,
+    pub last: u16,
+}
+
+impl PortRange {
+    pub fn contains(self, port: u16) -> bool {
+        self.first <= port && port <= self.last
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct AccessLog {
+    pub sink: AccessLogSink,
+    pub format: AccessLogFormat,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum AccessLogSink {
+    Off,
+    Stdout,
+    File(PathBuf),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum AccessLogFormat {
+    Json,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Admin {
+    pub socket: Option<PathBuf>,
+    /// Loopback only.
+    pub address: Option<SocketAddr>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    pub default: Action,
+    /// The first rule that matches decides.
+    pub rules: Vec<Rule>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Allow,
+    Deny,
+}
+
+/// An empty list matches everything.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    pub name: String,
+    pub clients: Vec<IpNet>,
+    pub hosts: Vec<HostPattern>,
+    pub ports: Vec<PortRange>,
+    pub methods: Vec<String>,
+    pub action: Action,
+}
+
+/// One entry of a `hosts` list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostPattern {
+    /// A name, lower case, without a trailing dot.
+    Exact(String),
+    /// `*.example.org`: every name below `example.org`, but not it; held without the `*.`.
+    Suffix(String),
+    /// An address or a range, matching IP-literal hosts only.
+    Net(IpNet),
+}
+
+impl From<IpAddr> for HostPattern {
+    fn from(address: IpAddr) -> Self {
+        HostPattern::Net(address.into())
+    }
+}

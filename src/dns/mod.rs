@@ -1,0 +1,1 @@
+//! Names to addresses: one directory for all workers, answers cached, look-ups run once however many wait.

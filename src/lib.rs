@@ -1,0 +1,10 @@
+//! Outrider: an explicit (forward) HTTP proxy.
+//!
+//! The modules stand in the order of a request's way; each imports only from those after it
+//! (`tests/layering.rs` holds that).
+
+pub mod access_log;
+pub mod codec;
+pub mod config;
+pub mod dns;
+pub mod stats;

@@ -1,0 +1,110 @@
+//! Counters in Envoy's words, one set per worker, merged when somebody asks.
+//!
+//! A worker's counters are written by that worker alone, with plain stores, and lie on cache lines
+//! of their own; readers on other threads see a value that was true a moment ago.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that one thread writes and any thread reads.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, amount: u64) {
+        // The owner is the only writer, so load and store need not be one atomic step.
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that goes up and down, written by one thread.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    pub fn increment(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    pub fn decrement(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! worker_stats {
+    ($($kind:ident $field:ident $name:literal $help:literal;)*) => {
+        /// What one worker counts.
+        #[derive(Debug, Default)]
+        #[repr(align(128))]
+        pub struct WorkerStats {
+            $(#[doc = $help] pub $field: $kind,)*
+        }
+
+        impl WorkerStats {
+            /// Every series, in the order of the list.
+            pub fn visit(&self, mut each: impl FnMut(Kind, &'static str, &'static str, u64)) {
+                $(each(Kind::$kind, $name, $help, self.$field.get());)*
+            }
+        }
+    };
+}
+
+/// How a series behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+}
+
+// The one list of series: field, name, meaning. The exposition and the documentation are made from it.
+worker_stats! {
+    Counter downstream_cx_total "http.downstream_cx_total" "Connections accepted";
+    Gauge downstream_cx_active "http.downstream_cx_active" "Connections open now";
+    Counter downstream_cx_overflow "listener.downstream_cx_overflow" "Connections closed at accept because of max_connections";
+    Counter downstream_cx_idle_timeout "http.downstream_cx_idle_timeout" "Connections closed for want of a next request";
+    Counter downstream_cx_protocol_error "http.downstream_cx_protocol_error" "Requests refused as malformed";
+    Counter downstream_cx_drain_close "http.downstream_cx_drain_close" "Connections closed because of a drain";
+    Counter downstream_cx_destroy_remote_active_rq "http.downstream_cx_destroy_remote_active_rq" "Connections that the client ended in mid-stream";
+    Counter downstream_cx_rx_bytes "http.downstream_cx_rx_bytes_total" "Bytes read from clients";
+    Counter downstream_cx_tx_bytes "http.downstream_cx_tx_bytes_total" "Bytes written to clients";
+    Counter downstream_rq_total "http.downstream_rq_total" "Requests read";
+    Gauge downstream_rq_active "http.downstream_rq_active" "Streams running now";
+    Counter downstream_rq_1xx "http.downstream_rq_1xx" "Interim responses sent";
+    Counter downstream_rq_2xx "http.downstream_rq_2xx" "Responses with status 200 to 299";
+    Counter downstream_rq_3xx "http.downstream_rq_3xx" "Responses with status 300 to 399";
+    Counter downstream_rq_4xx "http.downstream_rq_4xx" "Responses with status 400 to 499";
+    Counter downstream_rq_5xx "http.downstream_rq_5xx" "Responses with status 500 to 599";
+    Counter downstream_rq_timeout "http.downstream_rq_timeout" "Requests that did not arrive in time";
+    Counter downstream_rq_too_large "http.downstream_rq_too_large" "Requests refused for the size of their head";
+    Counter policy_denied "http.policy.denied" "Streams denied by policy";
+    Counter address_denied "http.address_denied" "Streams denied by the address rules after resolution";
+    Gauge tunnels_active "http.downstream_cx_upgrades_active" "Tunnels open now";
+    Counter tunnels_total "http.downstream_cx_upgrades_total" "Tunnels opened";
+    Counter upstream_cx_total "cluster.upstream_cx_total" "Connections made to upstreams";
+    Gauge upstream_cx_active "cluster.upstream_cx_active" "Upstream connections open now";
+    Counter upstream_cx_connect_fail "cluster.upstream_cx_connect_fail" "Connection attempts that failed";
+    Counter upstream_cx_connect_timeout "cluster.upstream_cx_connect_timeout" "Connections that did not stand in time";
+    Counter upstream_cx_idle_timeout "cluster.upstream_cx_idle_timeout" "Pooled connections closed for age or want of use";
+    Counter upstream_cx_max_requests "cluster.upstream_cx_max_requests" "Pooled connections closed after max_requests_per_connection";
+    Counter upstream_cx_overflow "cluster.upstream_cx_overflow" "Streams refused by the connections breaker";
+    Counter upstream_cx_stale "cluster.upstream_cx_stale" "Pooled connections found closed or with unread bytes";
+    Counter upstream_rq_total "cluster.upstream_rq_total" "Requests sent to upstreams";
+    Counter upstream_rq_pending_overflow "cluster.upstream_rq_pending_overflow" "Streams refused by the requests or pending breaker";
+    Counter upstream_rq_timeout "cluster.upstream_rq_timeout" "Upstream answers that did not come in time";
+    Counter upstream_rq_retry "cluster.upstream_rq_retry" "Requests sent again on a fresh connection";
+    Counter upstream_rq_retry_success "cluster.upstream_rq_retry_success" "Of those, the ones that got an answer";
+    Counter upstream_rq_retry_overflow "cluster.upstream_rq_retry_overflow" "Retries refused by the retries breaker";
+    Gauge clusters_active "cluster_manager.active_clusters" "Clusters known now";
+    Counter access_log_dropped "access_log.dropped" "Access-log lines lost because the writer could not keep up";
+}
