@@ -7,4 +7,5 @@ pub mod access_log;
 pub mod codec;
 pub mod config;
 pub mod dns;
+pub mod json;
 pub mod stats;
