@@ -8,4 +8,5 @@ pub mod codec;
 pub mod config;
 pub mod dns;
 pub mod json;
+pub mod logging;
 pub mod stats;
