@@ -10,7 +10,14 @@ pub fn write_string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
 }
 
-/// The same without the quotes.
+/// A JSON string of its own, where an allocation does not matter.
+pub fn string(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    write_string(&mut out, text.as_bytes());
+    String::from_utf8(out).expect("what is written is UTF-8, whatever comes in")
+}
+
+/// What comes between the quotes.
 fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     // Nearly every string is plain: one look at each byte, one copy.
     if !bytes.iter().fold(false, |special, &byte| special | SPECIAL[usize::from(byte)]) {

@@ -3,6 +3,8 @@
 //! The modules stand in the order of a request's way; each imports only from those after it
 //! (`tests/layering.rs` holds that).
 
+pub mod admin;
+
 pub mod access_log;
 pub mod codec;
 pub mod config;

@@ -92,6 +92,16 @@ impl Handle {
         self.journal.as_ref().is_none_or(|journal| journal.flush(limit))
     }
 
+    /// One that no subscriber listens to.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Self {
+        let levels = Levels::default();
+        let (filter, reload) = reload::Layer::new(levels.targets());
+        // The handle knows its filter only while that lives.
+        std::mem::forget(filter);
+        Handle { levels: Arc::new(Mutex::new(levels)), reload, journal: None }
+    }
+
     fn change(&self, change: impl FnOnce(&mut Levels) -> Result<(), LevelError>) -> Result<(), LevelError> {
         let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut levels)?;
