@@ -176,6 +176,7 @@ pub enum LookupFamily {
 }
 
 /// Exceptions to the built-in address rules; the longest matching prefix decides, `deny` wins a tie.
+/// Metadata addresses need an entry of their own.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Addresses {
     pub allow: Vec<IpNet>,

@@ -39,6 +39,9 @@ impl Mistake {
 }
 
 impl Report {
+    /// So many are quoted; whoever has more has one mistake, many times.
+    const SHOWN: usize = 100;
+
     /// Puts the mistakes in the order of the text; `text` is what their spans point into.
     pub(super) fn new(name: &str, text: &str, mut mistakes: Vec<Mistake>) -> Self {
         mistakes.sort_by_key(|mistake| mistake.span.as_ref().map(|span| (span.start, span.end)));
@@ -59,11 +62,14 @@ impl Report {
     pub fn render(&self, coloured: bool) -> String {
         let renderer = if coloured { Renderer::styled() } else { Renderer::plain() }.decor_style(DecorStyle::Ascii);
         let mut shown = String::new();
-        for mistake in &self.mistakes {
+        for mistake in self.mistakes.iter().take(Self::SHOWN) {
             shown.push_str(&renderer.render(&[self.group(mistake)]));
             shown.push_str("\n\n");
         }
         let count = self.mistakes.len();
+        if count > Self::SHOWN {
+            shown.push_str(&format!("and {} more\n\n", count - Self::SHOWN));
+        }
         shown.push_str(&format!("{}: {count} {}\n", self.name, if count == 1 { "mistake" } else { "mistakes" }));
         shown
     }

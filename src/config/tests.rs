@@ -184,6 +184,17 @@ fn every_kind_of_mistake_has_its_remedy() {
 }
 
 #[test]
+fn hostile_sizes_end() {
+    assert!(parse("deep", &format!("a = {}", "[".repeat(100_000))).is_err());
+    assert!(parse("deep", &format!("{} = 1", vec!["a"; 10_000].join("."))).is_err());
+    let many = format!("[addresses]\nallow = [{}]", "\"x\",\n".repeat(1000));
+    let report = parse("many", &many).expect_err("none of them is a network").to_string();
+    assert!(report.contains("and 900 more") && report.ends_with("many: 1000 mistakes\n"));
+    let endless = load(Some(std::path::Path::new("/dev/zero"))).expect_err("it has no end");
+    assert!(endless.mistakes()[0].message.contains("more than 256 MiB"));
+}
+
+#[test]
 fn values_in_every_spelling() {
     let config = right(
         r#"
