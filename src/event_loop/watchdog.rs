@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::Pulse;
+use super::pulse::Pulse;
 use crate::stats::WorkerStats;
 
 /// Runs on the main thread and counts loops that do not answer.
