@@ -1,7 +1,5 @@
 //! Field lines: the ones that a proxy must know by name, and the lists some of them hold.
 
-use smallvec::SmallVec;
-
 /// One field of a head, as slices of the buffer it arrived in.
 #[derive(Debug, Clone, Copy)]
 pub struct Field<'b> {
@@ -117,7 +115,7 @@ pub struct ConnectionOptions<'b> {
     pub keep_alive: bool,
     pub upgrade: bool,
     /// Further fields that end here.
-    named: SmallVec<[&'b [u8]; 2]>,
+    named: Vec<&'b [u8]>,
 }
 
 impl<'b> ConnectionOptions<'b> {
