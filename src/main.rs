@@ -2,17 +2,12 @@
 
 use std::process::ExitCode;
 
-use outrider::cli::{self, Command, RunOptions};
+use outrider::cli::{self, Command};
+use outrider::server;
 
 fn main() -> ExitCode {
     match cli::parse() {
         Command::Check(file) => cli::check(file),
-        Command::Run(options) => run(options),
+        Command::Run(options) => server::run(&server::Options { config: options.config, log_level: options.log_level }),
     }
-}
-
-/// Stands in for `server::run`.
-fn run(_options: RunOptions) -> ExitCode {
-    eprintln!("outrider: this build has no server yet");
-    ExitCode::FAILURE
 }
