@@ -201,6 +201,12 @@ impl Table {
         before - self.hosts.len()
     }
 
+    /// Places that it has memory for.
+    #[cfg(test)]
+    pub(super) fn footprint(&self) -> usize {
+        self.hosts.capacity().max(self.by_last_use.capacity())
+    }
+
     /// Under the table's lock the count can only fall, since whoever could raise it holds one already.
     fn is_free(host: &Arc<Host>) -> bool {
         Arc::strong_count(host) <= HELD_BY_TABLE && !host.is_preresolved()

@@ -22,6 +22,8 @@ pub(super) struct Stream {
     address: SocketAddr,
     kind: Kind,
     timeout: Duration,
+    /// Owns the tasks that read from connections: they end with it.
+    provider: TokioRuntimeProvider,
     connection: Mutex<Connection>,
 }
 
@@ -40,7 +42,7 @@ struct Connection {
 
 impl Stream {
     pub(super) fn new(address: SocketAddr, kind: Kind, timeout: Duration) -> Stream {
-        Stream { address, kind, timeout, connection: Mutex::default() }
+        Stream { address, kind, timeout, provider: TokioRuntimeProvider::new(), connection: Mutex::default() }
     }
 
     pub(super) async fn exchange(&self, question: Message) -> Result<Message, Error> {
@@ -80,7 +82,7 @@ impl Stream {
     }
 
     async fn connect(&self) -> Result<DnsExchange<TokioRuntimeProvider>, NetError> {
-        let provider = TokioRuntimeProvider::new();
+        let provider = self.provider.clone();
         match &self.kind {
             Kind::Tcp => TcpClientStream::exchange(self.address, None, self.timeout, Some(MAX_IN_FLIGHT), provider).await,
             Kind::Tls { name, config } => {
