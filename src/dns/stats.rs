@@ -6,9 +6,9 @@ use crate::stats::Kind;
 
 /// A number that any thread may change; only slow paths do.
 #[derive(Debug, Default)]
-pub struct Shared(AtomicU64);
+pub struct SharedNumber(AtomicU64);
 
-impl Shared {
+impl SharedNumber {
     pub(super) fn increment(&self) {
         self.0.fetch_add(1, Relaxed);
     }
@@ -35,7 +35,7 @@ macro_rules! dns_stats {
     ($($kind:ident $field:ident $name:literal $help:literal;)*) => {
         #[derive(Debug, Default)]
         pub struct DnsStats {
-            $(#[doc = $help] pub $field: Shared,)*
+            $(#[doc = $help] pub $field: SharedNumber,)*
         }
 
         impl DnsStats {

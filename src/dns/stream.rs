@@ -13,7 +13,7 @@ use hickory_resolver::net::tls::tls_exchange;
 use hickory_resolver::net::xfer::{DnsExchange, DnsHandle, FirstAnswer};
 use hickory_resolver::proto::op::{DnsRequest, DnsRequestOptions, Message};
 use tokio::sync::Mutex;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::Error;
 
@@ -37,6 +37,8 @@ pub(super) enum Kind {
 struct Connection {
     /// Tells the connection that failed from the one that somebody else has made since.
     number: u64,
+    /// The last attempt to connect failed.
+    is_failing: bool,
     exchange: Option<DnsExchange<TokioRuntimeProvider>>,
 }
 
@@ -72,13 +74,21 @@ impl Stream {
         if let Some(exchange) = &connection.exchange {
             return Ok((exchange.clone(), connection.number, true));
         }
-        let exchange = tokio::time::timeout(self.timeout, self.connect()).await.map_err(|_| Error::Timeout)?.map_err(|error| {
-            debug!(server = %self.address, %error, "cannot connect to a DNS server");
-            sorted(&error)
-        })?;
-        connection.number += 1;
-        connection.exchange = Some(exchange.clone());
-        Ok((exchange, connection.number, false))
+        match tokio::time::timeout(self.timeout, self.connect()).await.unwrap_or(Err(NetError::Timeout)) {
+            Ok(exchange) => {
+                connection.number += 1;
+                connection.is_failing = false;
+                connection.exchange = Some(exchange.clone());
+                Ok((exchange, connection.number, false))
+            }
+            Err(error) => {
+                // Said once, not for each name: a wrong certificate name, say, is nothing that a client could be told.
+                if !std::mem::replace(&mut connection.is_failing, true) {
+                    warn!(server = %self.address, %error, "cannot connect to a DNS server");
+                }
+                Err(sorted(&error))
+            }
+        }
     }
 
     async fn connect(&self) -> Result<DnsExchange<TokioRuntimeProvider>, NetError> {
