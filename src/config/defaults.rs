@@ -106,7 +106,7 @@ impl Default for ClusterOptions {
             max_pending_requests: 1024,
             max_requests: 1024,
             max_retries: 3,
-            max_idle_connections: 32,
+            max_idle_connections: 1024,
             pool_idle_timeout: MINUTE,
             max_connection_duration: None,
             max_requests_per_connection: None,

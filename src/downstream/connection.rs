@@ -69,8 +69,9 @@ impl Connection {
                     Waited::Draining => return self.context.stats.downstream_cx_drain_close.increment(),
                 }
             }
-            // Boxed, so that a connection between requests is small.
-            match Box::pin(exchange(self, early.take())).await {
+            // Boxed, so that a connection between requests is small; and gone before what comes next.
+            let next = Box::pin(exchange(self, early.take())).await;
+            match next {
                 Next::Request(bytes) => early = bytes,
                 Next::Tunnel(tunnel) => return Box::pin(tunnel.run(self)).await,
                 Next::Close => return self.linger().await,
