@@ -1,0 +1,1 @@
+//! interim_and_upgrade

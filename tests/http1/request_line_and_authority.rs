@@ -1,0 +1,1 @@
+//! request_line_and_authority
