@@ -9,7 +9,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::kit::{End, Origin, Peer, Proxy, dump};
+use crate::kit::{Origin, Peer, Proxy, dump};
 
 /// An answer with all that a proxy could have a reason to add.
 pub const OK: &str = "HTTP/1.1 200 OK\r\nDate: Tue, 15 Nov 1994 08:12:31 GMT\r\nContent-Length: 2\r\n\r\nok";
@@ -59,6 +59,16 @@ pub fn run(proxy: &Proxy, cases: impl IntoIterator<Item = Case>) {
     }
     println!("{count} cases");
     assert!(failures.is_empty(), "{} of {count} cases failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// A request that the proxy refuses, so that nothing of it reaches an origin.
+pub fn refuses(name: impl Into<String>, request: impl AsRef<[u8]>, status: u16, reason: &'static str) -> Case {
+    case(name).client(request).refused(status, reason).origin_gets_nothing()
+}
+
+/// A request that reaches the origin like this, and is answered.
+pub fn passes(name: impl Into<String>, request: impl AsRef<[u8]>, forwarded: impl AsRef<[u8]>) -> Case {
+    case(name).client(request).origin_gets(forwarded).answered()
 }
 
 /// A request to the origin with these further fields.
@@ -353,6 +363,12 @@ impl Case {
         })
     }
 
+    /// For cases that begin alike.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
     pub fn step(mut self, step: impl Fn(&mut Scene<'_>) + 'static) -> Self {
         self.steps.push(Box::new(step));
         self
@@ -382,7 +398,7 @@ impl<'p> Scene<'p> {
         self.upstream.get_or_insert_with(|| self.origin.accept())
     }
 
-    fn fill(&self, text: &[u8]) -> Vec<u8> {
+    pub fn fill(&self, text: &[u8]) -> Vec<u8> {
         let text = replace(text, b"{origin}", self.origin.authority().as_bytes());
         replace(&text, b"{port}", self.origin.port().to_string().as_bytes())
     }

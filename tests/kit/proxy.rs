@@ -258,6 +258,12 @@ impl ProxyBuilder {
         self
     }
 
+    /// Leaves a table out, so that its defaults hold.
+    pub fn without(mut self, table: &str) -> Self {
+        self.tables.retain(|(name, _)| *name != table);
+        self
+    }
+
     pub fn http1(self, lines: &str) -> Self {
         self.with("http1", lines)
     }
