@@ -13,6 +13,7 @@ pub struct Authority {
 
 /// A host as policy, DNS and pools see it: an address whatever its spelling, or a name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(clippy::large_enum_variant, reason = "a key must not allocate, and lives on the stack")]
 pub enum Host {
     Address(IpAddr),
     Name(Name),

@@ -1,8 +1,24 @@
 //! Configuration: what an administrator writes, and what the program may rely on.
 //!
-//! There are two forms. [`file`](self) mirrors the TOML as serde reads it; the types here are the
-//! *checked* form, which cannot be wrong: every duration is in range, every name resolves, every
+//! There are two forms. `keys` says which keys a table has and `form` how each is written in TOML, read
+//! value by value with serde, so that one run reports every mistake of a file; the types here are the
+//! *checked* form, which cannot be wrong: every duration is in range, every name is a name, every
 //! address parses. Each part of the program builds itself from its part of [`Config`].
+//!
+//! A new key is a field here, its default in `defaults`, one line in `keys`, and its paragraph in
+//! `config/outrider.toml`; tests hold that these agree.
+
+mod defaults;
+mod form;
+mod keys;
+mod load;
+mod report;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use load::{DEFAULT_PATH, EMBEDDED, Loaded, load, parse};
+pub use report::{Mistake, Report};
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -10,9 +26,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::Deserialize;
 
 /// The whole checked configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     pub server: Server,
     pub listeners: Vec<Listener>,
@@ -25,7 +42,7 @@ pub struct Config {
     pub policy: Policy,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Server {
     /// `None` is "auto": as many as the process may use.
     pub workers: Option<NonZeroUsize>,
@@ -86,7 +103,8 @@ pub struct Http1 {
     pub max_connection_duration: Option<Duration>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HeaderKeyFormat {
     /// Names leave as they came; fields of our own are written in Proper-Case.
     PreserveCase,
@@ -94,7 +112,8 @@ pub enum HeaderKeyFormat {
     LowerCase,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum UnderscoresAction {
     Allow,
     RejectRequest,
@@ -145,7 +164,8 @@ pub enum DnsServer {
 }
 
 /// Envoy's `dns_lookup_family`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LookupFamily {
     /// Both, raced (RFC 8305).
     Auto,
@@ -156,6 +176,7 @@ pub enum LookupFamily {
 }
 
 /// Exceptions to the built-in address rules; the longest matching prefix decides, `deny` wins a tie.
+/// Metadata addresses need an entry of their own.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Addresses {
     pub allow: Vec<IpNet>,
@@ -163,7 +184,7 @@ pub struct Addresses {
 }
 
 /// What every cluster starts from, and what `[[cluster.override]]` changes for some.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Cluster {
     pub defaults: ClusterOptions,
     /// First match wins.
@@ -232,7 +253,8 @@ pub enum AccessLogSink {
     File(PathBuf),
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AccessLogFormat {
     Json,
 }
@@ -251,7 +273,8 @@ pub struct Policy {
     pub rules: Vec<Rule>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     Allow,
     Deny,

@@ -5,6 +5,17 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+mod exposition;
+mod histogram;
+mod process;
+mod prometheus;
+mod registry;
+
+pub use exposition::{Exposition, Family, Sample, Value};
+pub use histogram::{Histogram, HistogramSnapshot};
+pub use process::Memory;
+pub use registry::{Registry, ServerState};
+
 /// A number that one thread writes and any thread reads.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -43,18 +54,29 @@ impl Gauge {
 }
 
 macro_rules! worker_stats {
-    ($($kind:ident $field:ident $name:literal $help:literal;)*) => {
+    (
+        $($kind:ident $field:ident $name:literal $help:literal;)*
+        @histograms {
+            $($histogram_unit:ident $histogram_field:ident $histogram_name:literal $histogram_help:literal;)*
+        }
+    ) => {
         /// What one worker counts.
         #[derive(Debug, Default)]
         #[repr(align(128))]
         pub struct WorkerStats {
             $(#[doc = $help] pub $field: $kind,)*
+            $(#[doc = $histogram_help] pub $histogram_field: Histogram,)*
         }
 
         impl WorkerStats {
             /// Every series, in the order of the list.
             pub fn visit(&self, mut each: impl FnMut(Kind, &'static str, &'static str, u64)) {
                 $(each(Kind::$kind, $name, $help, self.$field.get());)*
+            }
+
+            /// Every histogram, in the order of the list.
+            pub fn visit_histograms(&self, mut each: impl FnMut(Unit, &'static str, &'static str, &Histogram)) {
+                $(each(Unit::$histogram_unit, $histogram_name, $histogram_help, &self.$histogram_field);)*
             }
         }
     };
@@ -65,6 +87,14 @@ macro_rules! worker_stats {
 pub enum Kind {
     Counter,
     Gauge,
+    Histogram,
+}
+
+/// In what a histogram is shown; it is always recorded in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    Milliseconds,
+    Microseconds,
 }
 
 // The one list of series: field, name, meaning. The exposition and the documentation are made from it.
@@ -106,5 +136,16 @@ worker_stats! {
     Counter upstream_rq_retry_success "cluster.upstream_rq_retry_success" "Of those, the ones that got an answer";
     Counter upstream_rq_retry_overflow "cluster.upstream_rq_retry_overflow" "Retries refused by the retries breaker";
     Gauge clusters_active "cluster_manager.active_clusters" "Clusters known now";
+    Counter access_log_written "access_log.written" "Access-log lines handed to the writer";
     Counter access_log_dropped "access_log.dropped" "Access-log lines lost because the writer could not keep up";
+    // These two are written by the watchdog on the main thread, and by it alone.
+    Counter watchdog_miss "server.watchdog_miss" "Times a worker did not answer for 200 ms";
+    Counter watchdog_mega_miss "server.watchdog_mega_miss" "Times a worker did not answer for 1 s";
+    @histograms {
+        Milliseconds downstream_rq_time "http.downstream_rq_time" "Time from a request's first byte to the end of its stream, in ms";
+        Milliseconds upstream_cx_connect_ms "cluster.upstream_cx_connect_ms" "Time until an upstream connection stood, in ms";
+        Milliseconds upstream_rq_time "cluster.upstream_rq_time" "Time from a request sent to the end of its response, in ms";
+        Microseconds loop_duration_us "server.worker.loop_duration_us" "Time from a wake-up of a worker's event loop to its next rest, in us";
+        Microseconds poll_delay_us "server.worker.poll_delay_us" "How late a busy worker's heartbeat ran, in us";
+    }
 }

@@ -1,0 +1,144 @@
+//! The command line: what was asked for, and the commands that need no server.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Config};
+use crate::logging::Levels;
+
+/// What to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Be a proxy.
+    Run(RunOptions),
+    /// Check a configuration file; `None` is the one that a run would use.
+    Check(Option<PathBuf>),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RunOptions {
+    /// Configuration file [default: /etc/outrider/outrider.toml if it is there, else the built-in configuration]
+    #[arg(short, long, value_name = "FILE", env = "OUTRIDER_CONFIG", global = true)]
+    pub config: Option<PathBuf>,
+
+    /// How much to log: error, warn, info, debug or trace, for all or by module
+    #[arg(long, value_name = "LEVEL|MODULE=LEVEL,...", env = "OUTRIDER_LOG", default_value = "info")]
+    pub log_level: Levels,
+}
+
+/// Exits of `outrider check`, of a wrong command line, and of a run whose configuration is wrong.
+pub const EXIT_WRONG: u8 = 2;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  asked to stop and did; `check` found no mistake
+  1  could not run: a socket could not be bound, or the like
+  2  the command line or the configuration is wrong";
+
+/// An explicit (forward) HTTP proxy
+#[derive(Debug, Parser)]
+#[command(name = "outrider", version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(flatten)]
+    run: RunOptions,
+
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Check a configuration file, tell every mistake in it, and exit
+    Check {
+        /// The file [default: the one that a run would use]
+        file: Option<PathBuf>,
+    },
+}
+
+/// Reads the arguments; ends the process with clap's message where they are wrong.
+pub fn parse() -> Command {
+    parse_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
+}
+
+fn parse_from(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Command, clap::Error> {
+    let arguments = Arguments::try_parse_from(arguments)?;
+    Ok(match arguments.action {
+        None => Command::Run(arguments.run),
+        Some(Action::Check { file }) => Command::Check(file.or(arguments.run.config)),
+    })
+}
+
+/// `outrider check`.
+pub fn check(file: Option<PathBuf>) -> ExitCode {
+    // A closed pipe is no reason to panic, and there is nobody left to tell.
+    match config::load(file.as_deref()) {
+        Ok(loaded) => {
+            let _ = writeln!(io::stdout(), "{}: ok\n{}", loaded.source, summary(&loaded.config));
+            ExitCode::SUCCESS
+        }
+        Err(report) => {
+            let _ = io::stderr().write_all(report.render(io::stderr().is_terminal()).as_bytes());
+            ExitCode::from(EXIT_WRONG)
+        }
+    }
+}
+
+/// The least that tells whether this is the file one meant.
+fn summary(config: &Config) -> String {
+    let mut lines = Vec::new();
+    for listener in &config.listeners {
+        let addresses: Vec<_> = listener.addresses.iter().map(ToString::to_string).collect();
+        lines.push(format!("  listener {}: {}", listener.name, addresses.join(", ")));
+    }
+    let admin =
+        [config.admin.socket.as_ref().map(|path| path.display().to_string()), config.admin.address.map(|address| address.to_string())];
+    let admin: Vec<_> = admin.into_iter().flatten().collect();
+    lines.push(format!("  admin: {}", if admin.is_empty() { "off".to_owned() } else { admin.join(", ") }));
+    let rules = config.policy.rules.len();
+    lines.push(format!("  policy: {rules} {}, then {:?}", if rules == 1 { "rule" } else { "rules" }, config.policy.default).to_lowercase());
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, clap::Error> {
+        parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_command_is_well_formed() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_run_takes_a_file_and_levels() {
+        let line = "outrider --config a.toml --log-level warn,dns=debug";
+        let Ok(Command::Run(options)) = parsed(line) else { panic!("not a run: {line}") };
+        assert_eq!(options.config, Some(PathBuf::from("a.toml")));
+        assert_eq!(Ok(options.log_level), "warn,dns=debug".parse::<Levels>());
+        assert!(parsed("outrider --log-level dns=loud").is_err());
+        assert!(parsed("outrider --log-level dsn=info").is_err());
+        assert!(parsed("outrider --colour").is_err());
+    }
+
+    #[test]
+    fn check_takes_its_file_either_way() {
+        for line in ["outrider check a.toml", "outrider --config a.toml check", "outrider check --config a.toml"] {
+            let Ok(Command::Check(file)) = parsed(line) else { panic!("not a check: {line}") };
+            assert_eq!(file, Some(PathBuf::from("a.toml")), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_summary_names_what_matters() {
+        let text = summary(&Config::default());
+        assert_eq!(text, "  listener default: 127.0.0.1:3128, [::1]:3128\n  admin: off\n  policy: 1 rule, then deny");
+    }
+}

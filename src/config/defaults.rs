@@ -1,0 +1,160 @@
+//! What holds where a file says nothing: Envoy's defaults, but for the places where its own users
+//! are hurt by them (see `config/outrider.toml`, which spells these out and is tested against them).
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: Server::default(),
+            listeners: vec![Listener::default()],
+            dns: Dns::default(),
+            addresses: Addresses::default(),
+            cluster: Cluster::default(),
+            tunnel: Tunnel::default(),
+            access_log: AccessLog::default(),
+            admin: Admin::default(),
+            policy: Policy::default(),
+        }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { workers: None, pin_workers: false, drain_timeout: 30 * SECOND }
+    }
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self {
+            name: "default".to_owned(),
+            addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 3128)), SocketAddr::from((Ipv6Addr::LOCALHOST, 3128))],
+            max_connections: 100_000,
+            http1: Http1::default(),
+        }
+    }
+}
+
+impl Default for Http1 {
+    fn default() -> Self {
+        Self {
+            via: "outrider".to_owned(),
+            via_in_requests: true,
+            accept_http_10: true,
+            default_host_for_http_10: None,
+            allow_absolute_url: true,
+            reject_host_mismatch: false,
+            header_key_format: HeaderKeyFormat::PreserveCase,
+            forward_reason_phrase: true,
+            enable_trailers: true,
+            allow_chunked_length: false,
+            override_stream_error_on_invalid_http_message: false,
+            send_fully_qualified_url: false,
+            ignore_http_11_upgrade: false,
+            headers_with_underscores_action: UnderscoresAction::Allow,
+            max_headers_count: 100,
+            max_request_headers: 60 << 10,
+            max_response_headers: 60 << 10,
+            max_target: 16 << 10,
+            max_interim_responses: 32,
+            request_headers_timeout: 10 * SECOND,
+            idle_timeout: HOUR,
+            max_requests_per_connection: None,
+            max_connection_duration: None,
+        }
+    }
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            lookup_family: LookupFamily::Auto,
+            min_refresh_rate: 5 * SECOND,
+            max_refresh_rate: HOUR,
+            failure_refresh_rate: 5 * SECOND,
+            query_timeout: 5 * SECOND,
+            host_ttl: 5 * MINUTE,
+            max_hosts: 1024,
+            max_pending_requests: 1024,
+            max_stale: HOUR,
+            preresolve_hostnames: Vec::new(),
+            use_search_domains: false,
+            use_hosts_file: true,
+        }
+    }
+}
+
+impl Default for ClusterOptions {
+    fn default() -> Self {
+        Self {
+            connect_timeout: 5 * SECOND,
+            request_timeout: None,
+            stream_idle_timeout: 5 * MINUTE,
+            max_stream_duration: None,
+            max_connections: 1024,
+            max_pending_requests: 1024,
+            max_requests: 1024,
+            max_retries: 3,
+            max_idle_connections: 32,
+            pool_idle_timeout: MINUTE,
+            max_connection_duration: None,
+            max_requests_per_connection: None,
+            happy_eyeballs_delay: Duration::from_millis(250),
+        }
+    }
+}
+
+impl Default for Tunnel {
+    fn default() -> Self {
+        let ports = [(443, 443), (8443, 8443), (563, 563), (1024, 65535)];
+        Self { idle_timeout: HOUR, max_duration: None, ports: ports.map(PortRange::from).to_vec() }
+    }
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self { sink: AccessLogSink::Stdout, format: AccessLogFormat::Json }
+    }
+}
+
+impl Default for Admin {
+    /// Off: its usual socket is in /run, which only the packaged service may write to.
+    fn default() -> Self {
+        Self { socket: None, address: None }
+    }
+}
+
+impl Default for Policy {
+    /// What holds without a `[policy]` table: this machine's own clients may go to the web.
+    fn default() -> Self {
+        let local = Rule {
+            name: "local clients to the web".to_owned(),
+            clients: vec![
+                IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
+                IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
+            ],
+            hosts: Vec::new(),
+            ports: [(80, 80), (443, 443), (1024, 65535)].map(PortRange::from).to_vec(),
+            methods: Vec::new(),
+            action: Action::Allow,
+        };
+        Self { default: Action::Deny, rules: vec![local] }
+    }
+}
+
+impl From<(u16, u16)> for PortRange {
+    fn from((first, last): (u16, u16)) -> Self {
+        Self { first, last }
+    }
+}

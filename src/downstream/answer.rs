@@ -1,0 +1,232 @@
+//! The way back: from the upstream's first byte to the client's last.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+
+use super::Context;
+use super::body::{Body, BodyFault, Relay};
+use super::fault::Fault;
+use super::io::{fill, write_all};
+use super::reply::To;
+use crate::codec::Refusal;
+use crate::codec::framing::Framing;
+use crate::codec::head::HeadScanner;
+use crate::codec::response::{ConnectionField, Reframed, RequestKind, Response};
+use crate::config::Http1;
+use crate::event_loop::{Buffer, Deadline};
+
+/// A body up to this size that came with its head is copied behind it: cheaper than a second slice.
+const COPIED_BODY: usize = 4096;
+
+/// All that passing an answer back depends on.
+pub(super) struct Answer<'a> {
+    pub context: &'a Context,
+    pub options: &'a Http1,
+    pub deadline: &'a Deadline,
+    pub idle_timeout: Duration,
+    pub request_timeout: Option<Duration>,
+    pub asked: Asked,
+    /// Whether the whole request is out; until then neither connection may be used again.
+    pub uploaded: &'a Cell<bool>,
+    /// Whether the client has got a byte of the final answer.
+    pub began: &'a Cell<bool>,
+    pub first_byte: Cell<Option<Instant>>,
+    pub status: Cell<Option<u16>>,
+    pub sent: &'a Cell<u64>,
+}
+
+/// What the request was.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub kind: RequestKind,
+    pub to: To,
+    pub upgrade: bool,
+}
+
+/// What is true after a whole answer.
+pub(super) struct Answered {
+    /// The upstream connection is exactly between two exchanges.
+    pub reusable: bool,
+    /// The client may send another request.
+    pub keeps_alive: bool,
+    /// The client must see a reset, since nothing else tells it that the body is not whole.
+    pub reset: bool,
+    /// 101: what follows is a tunnel, and begins with `rest`.
+    pub upgraded: bool,
+    pub rest: Option<Buffer>,
+}
+
+/// What one response head means for what comes after it.
+struct HeadFacts {
+    interim: bool,
+    upgraded: bool,
+    incoming: Framing,
+    outgoing: Framing,
+    reusable: bool,
+    keeps_alive: bool,
+}
+
+impl Answer<'_> {
+    pub async fn run(&self, upstream: &mut ReadHalf<'_>, client: &mut WriteHalf<'_>, out: &mut Vec<u8>) -> Result<Answered, Fault> {
+        let mut buffer = None;
+        let mut interim = 0;
+        let facts = loop {
+            let length = self.expect_head(upstream, &mut buffer).await?;
+            let held = buffer.as_mut().expect("holds the head");
+            out.clear();
+            let facts = self.read_head(&held.bytes()[..length], out)?;
+            held.consume(length);
+            if !facts.interim {
+                break facts;
+            }
+            interim += 1;
+            if interim > self.options.max_interim_responses {
+                return Err(Fault::TooManyInterimResponses);
+            }
+            // An HTTP/1.0 client does not know them (RFC 9110 section 15.2).
+            if self.asked.to.minor_version == 1 {
+                self.context.stats.downstream_rq_1xx.increment();
+                self.write(client, out).await?;
+            }
+            if held.is_empty() {
+                buffer = None;
+            }
+        };
+        self.began.set(true);
+        self.pass_body(&facts, upstream, client, out, &mut buffer).await?;
+        Ok(Answered {
+            // Bytes after the end belong to nobody (RFC 9112 section 9.2).
+            reusable: facts.reusable && buffer.is_none() && self.uploaded.get(),
+            keeps_alive: facts.keeps_alive,
+            reset: false,
+            upgraded: facts.upgraded,
+            rest: buffer,
+        })
+    }
+
+    /// Reads until a whole head is in the buffer; its length.
+    async fn expect_head(&self, upstream: &mut ReadHalf<'_>, buffer: &mut Option<Buffer>) -> Result<usize, Fault> {
+        let mut scanner = HeadScanner::default();
+        loop {
+            if let Some(held) = buffer {
+                match scanner.find_end(held.bytes(), self.options.max_response_headers) {
+                    Ok(Some(end)) => return Ok(end),
+                    Ok(None) => held.reserve(self.options.max_response_headers),
+                    Err(refusal) => return Err(Fault::Response(refusal)),
+                }
+            }
+            let (wait, fault) = self.patience();
+            self.deadline.set(wait);
+            match self.deadline.limit(fill(upstream, buffer, &self.context.event_loop.buffers)).await {
+                None => return Err(fault),
+                Some(Ok(0)) if buffer.is_some() => return Err(Fault::Response(Refusal::InvalidStatusLine)),
+                Some(Ok(0)) => return Err(Fault::UpstreamClosed),
+                Some(Ok(_)) => {
+                    if self.first_byte.get().is_none() {
+                        self.first_byte.set(Some(Instant::now()));
+                    }
+                }
+                Some(Err(error)) => return Err(Fault::UpstreamReset(error)),
+            }
+        }
+    }
+
+    /// How long to wait for the answer, and what it means when it does not come.
+    fn patience(&self) -> (Duration, Fault) {
+        match self.request_timeout {
+            Some(timeout) if timeout < self.idle_timeout && self.uploaded.get() => (timeout, Fault::ResponseTimeout),
+            _ => (self.idle_timeout, Fault::ResponseTimeout),
+        }
+    }
+
+    /// Reads one head and writes its successor into `out`, without waiting.
+    fn read_head(&self, head: &[u8], out: &mut Vec<u8>) -> Result<HeadFacts, Fault> {
+        let mut fields = self.context.fields.borrow_mut();
+        let response = Response::parse(head, self.asked.kind, self.options, &mut fields).map_err(Fault::Response)?;
+        let upgraded = response.status == 101;
+        if upgraded && !self.asked.upgrade {
+            return Err(Fault::UnexpectedUpgrade);
+        }
+        let interim = response.is_interim();
+        let (outgoing, delimited) = match response.framing {
+            Framing::Chunked if self.asked.to.minor_version == 0 => (Framing::UntilClose, false),
+            Framing::UntilClose if response.has_other_coding() => {
+                if self.asked.to.minor_version == 0 {
+                    return Err(Fault::Response(Refusal::UnsupportedTransferCoding));
+                }
+                (Framing::UntilClose, false)
+            }
+            Framing::UntilClose if self.asked.to.minor_version == 1 => (Framing::Chunked, true),
+            Framing::UntilClose => (Framing::UntilClose, false),
+            framing => (framing, true),
+        };
+        let keeps_alive = delimited && self.asked.to.keeps_alive && self.uploaded.get() && !self.context.drain.has_begun();
+        let connection = match (upgraded, interim, keeps_alive, self.asked.to.minor_version) {
+            (true, ..) => ConnectionField::Upgrade,
+            (_, true, ..) => ConnectionField::Absent,
+            (_, _, false, _) => ConnectionField::Close,
+            (_, _, true, 0) => ConnectionField::KeepAlive,
+            (_, _, true, _) => ConnectionField::Absent,
+        };
+        if !interim {
+            self.status.set(Some(response.status));
+        }
+        let date = self.context.event_loop.clock.http_date();
+        response.write_forwarded(Reframed { framing: outgoing, connection }, self.options, &date, out);
+        Ok(HeadFacts {
+            interim,
+            upgraded,
+            incoming: if upgraded { Framing::None } else { response.framing },
+            outgoing,
+            reusable: !upgraded && response.keeps_alive(),
+            keeps_alive: keeps_alive && !upgraded,
+        })
+    }
+
+    /// Sends the head in `out` and the body behind it.
+    async fn pass_body(
+        &self,
+        facts: &HeadFacts,
+        upstream: &mut ReadHalf<'_>,
+        client: &mut WriteHalf<'_>,
+        out: &mut Vec<u8>,
+        buffer: &mut Option<Buffer>,
+    ) -> Result<(), Fault> {
+        let mut incoming = facts.incoming;
+        if let (Framing::Length(length), Some(held)) = (incoming, buffer.as_mut())
+            && length <= COPIED_BODY as u64
+            && let Some(body) = held.bytes().get(..length as usize)
+        {
+            out.extend_from_slice(body);
+            held.consume(length as usize);
+            self.sent.set(length);
+            incoming = Framing::None;
+        }
+        if buffer.as_ref().is_some_and(Buffer::is_empty) {
+            *buffer = None;
+        }
+        if incoming == Framing::None {
+            return self.write(client, out).await;
+        }
+        let relay =
+            Relay { event_loop: &self.context.event_loop, deadline: self.deadline, idle_timeout: self.idle_timeout, moved: self.sent };
+        let body = Body::new(incoming, facts.outgoing, self.options.max_response_headers, self.options.enable_trailers);
+        body.relay(upstream, client, out, buffer, &relay).await.map_err(|fault| match fault {
+            BodyFault::SourceClosed => Fault::UpstreamClosed,
+            BodyFault::SourceFailed(error) => Fault::UpstreamReset(error),
+            BodyFault::Malformed(refusal) => Fault::Response(refusal),
+            BodyFault::SinkFailed(_) => Fault::ClientGone,
+            BodyFault::Idle { .. } => Fault::StreamIdle,
+        })
+    }
+
+    async fn write(&self, client: &mut WriteHalf<'_>, out: &[u8]) -> Result<(), Fault> {
+        match self.deadline.limit(write_all(client, &mut [std::io::IoSlice::new(out)])).await {
+            None => Err(Fault::StreamIdle),
+            Some(Err(_)) => Err(Fault::ClientGone),
+            Some(Ok(())) => Ok(()),
+        }
+    }
+}

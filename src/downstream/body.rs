@@ -1,0 +1,210 @@
+//! Bodies on their way from one connection to another: decoded strictly, framed anew, with
+//! back-pressure and without a buffer while nothing moves.
+
+use std::cell::Cell;
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+
+use super::io::{fill, write_all};
+use super::splice::splice_exactly;
+use crate::codec::Refusal;
+use crate::codec::chunked::{Decoder, Step, chunk_head};
+use crate::codec::framing::Framing;
+use crate::event_loop::{Buffer, Deadline, EventLoop};
+
+/// Below this, a pipe costs more than the copies it saves.
+const SPLICE_FROM: u64 = 128 * 1024;
+/// Data slices taken from one buffer for one write.
+const SLICES: usize = 16;
+
+/// A body being passed on.
+pub(super) struct Body {
+    incoming: Incoming,
+    /// Whether it leaves in chunks; otherwise its bytes leave bare.
+    chunked: bool,
+}
+
+/// Where the body ends on the way in.
+enum Incoming {
+    Length(u64),
+    Chunked(Box<Decoder>),
+    UntilClose,
+    Done,
+}
+
+/// Why a body did not arrive whole.
+#[derive(Debug)]
+pub(super) enum BodyFault {
+    /// The sender closed before the end.
+    SourceClosed,
+    SourceFailed(io::Error),
+    Malformed(Refusal),
+    SinkFailed(io::Error),
+    /// Nothing moved; whether the sender or the receiver was waited for.
+    Idle {
+        source: bool,
+    },
+}
+
+/// What a body needs while it moves.
+pub(super) struct Relay<'a> {
+    pub event_loop: &'a EventLoop,
+    pub deadline: &'a Deadline,
+    pub idle_timeout: Duration,
+    /// Bytes of body that arrived.
+    pub moved: &'a Cell<u64>,
+}
+
+impl Body {
+    pub fn new(incoming: Framing, outgoing: Framing, max_trailers: usize, keeps_trailers: bool) -> Self {
+        let chunked = outgoing == Framing::Chunked;
+        let incoming = match incoming {
+            Framing::None | Framing::Length(0) => Incoming::Done,
+            Framing::Length(length) => Incoming::Length(length),
+            Framing::Chunked => Incoming::Chunked(Box::new(Decoder::new(max_trailers, keeps_trailers && chunked))),
+            Framing::UntilClose => Incoming::UntilClose,
+        };
+        Body { incoming, chunked }
+    }
+
+    fn is_done(&self) -> bool {
+        matches!(self.incoming, Incoming::Done)
+    }
+
+    /// Sends `head`, which is written already, and the body after it. Bytes in `buffer` come first;
+    /// what is left there afterwards belongs to the next message.
+    pub async fn relay(
+        mut self,
+        source: &mut ReadHalf<'_>,
+        sink: &mut WriteHalf<'_>,
+        head: &[u8],
+        buffer: &mut Option<Buffer>,
+        relay: &Relay<'_>,
+    ) -> Result<(), BodyFault> {
+        let mut head = head;
+        loop {
+            let bytes = buffer.as_ref().map_or(&[][..], Buffer::bytes);
+            let taken = self.take(bytes).map_err(BodyFault::Malformed)?;
+            let length = taken.data_length();
+            relay.moved.set(relay.moved.get() + length as u64);
+            self.send(sink, head, bytes, &taken, length, relay).await?;
+            head = &[];
+            if let Some(held) = buffer {
+                held.consume(taken.used);
+                if held.is_empty() {
+                    *buffer = None;
+                }
+            }
+            if taken.ended {
+                return Ok(());
+            }
+            if buffer.is_some() {
+                continue;
+            }
+            if let Incoming::Length(left) = self.incoming
+                && left >= SPLICE_FROM
+                && !self.chunked
+            {
+                return splice_exactly(source, sink, left, relay).await;
+            }
+            relay.deadline.set(relay.idle_timeout);
+            match relay.deadline.limit(fill(source, buffer, &relay.event_loop.buffers)).await {
+                None => return Err(BodyFault::Idle { source: true }),
+                Some(Ok(0)) if matches!(self.incoming, Incoming::UntilClose) => self.incoming = Incoming::Done,
+                Some(Ok(0)) => return Err(BodyFault::SourceClosed),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(BodyFault::SourceFailed(error)),
+            }
+        }
+    }
+
+    /// Finds the data in `bytes`, as far as one write takes it.
+    fn take(&mut self, bytes: &[u8]) -> Result<Taken, Refusal> {
+        let mut taken = Taken { data: SmallVec::new(), used: 0, ended: false };
+        match &mut self.incoming {
+            Incoming::Done => {}
+            Incoming::Length(left) => {
+                let length = (*left).min(bytes.len() as u64);
+                *left -= length;
+                taken.add(length as usize);
+                if *left == 0 {
+                    self.incoming = Incoming::Done;
+                }
+            }
+            Incoming::UntilClose => taken.add(bytes.len()),
+            Incoming::Chunked(decoder) => {
+                while taken.used < bytes.len() && taken.data.len() < SLICES && !decoder.is_done() {
+                    match decoder.step(&bytes[taken.used..])? {
+                        Step::Data(length) => taken.add(length),
+                        Step::Framing(length) => taken.used += length,
+                        Step::Done => break,
+                    }
+                }
+                taken.ended = decoder.is_done();
+            }
+        }
+        taken.ended |= self.is_done();
+        Ok(taken)
+    }
+
+    async fn send(
+        &self,
+        sink: &mut WriteHalf<'_>,
+        head: &[u8],
+        bytes: &[u8],
+        taken: &Taken,
+        length: usize,
+        relay: &Relay<'_>,
+    ) -> Result<(), BodyFault> {
+        let chunk = if self.chunked && length > 0 { chunk_head(length) } else { SmallVec::new() };
+        let mut slices: SmallVec<[IoSlice<'_>; SLICES + 6]> = SmallVec::new();
+        slices.push(IoSlice::new(head));
+        slices.push(IoSlice::new(&chunk));
+        slices.extend(taken.data.iter().map(|range| IoSlice::new(&bytes[range.clone()])));
+        if self.chunked && length > 0 {
+            slices.push(IoSlice::new(b"\r\n"));
+        }
+        if self.chunked && taken.ended {
+            slices.push(IoSlice::new(b"0\r\n"));
+            if let Incoming::Chunked(decoder) = &self.incoming {
+                slices.push(IoSlice::new(decoder.trailers()));
+            }
+            slices.push(IoSlice::new(b"\r\n"));
+        }
+        slices.retain(|slice| !slice.is_empty());
+        if slices.is_empty() {
+            return Ok(());
+        }
+        relay.deadline.set(relay.idle_timeout);
+        match relay.deadline.limit(write_all(sink, &mut slices)).await {
+            None => Err(BodyFault::Idle { source: false }),
+            Some(result) => result.map_err(BodyFault::SinkFailed),
+        }
+    }
+}
+
+/// What one look into a buffer found.
+struct Taken {
+    data: SmallVec<[Range<usize>; SLICES]>,
+    /// Bytes of the buffer that are used up, data and framing.
+    used: usize,
+    /// Whether the message ended there.
+    ended: bool,
+}
+
+impl Taken {
+    fn add(&mut self, length: usize) {
+        if length > 0 {
+            self.data.push(self.used..self.used + length);
+            self.used += length;
+        }
+    }
+
+    fn data_length(&self) -> usize {
+        self.data.iter().map(Range::len).sum()
+    }
+}

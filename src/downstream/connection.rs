@@ -1,0 +1,138 @@
+//! One downstream connection, from accept to close.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+
+use super::io::{end_write_half, fill};
+use super::stream::exchange;
+use super::{Context, Listener};
+use crate::event_loop::{Buffer, Deadline};
+
+/// A client that goes on sending after our last byte is listened to for this long and this much,
+/// so that it sees the answer and not a reset (RFC 9112 section 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// A client's connection and where it lives.
+pub(super) struct Connection {
+    pub context: Rc<Context>,
+    pub listener: Rc<Listener>,
+    pub stream: TcpStream,
+    pub client: SocketAddr,
+    pub deadline: Deadline,
+    pub opened: Instant,
+    pub requests: u64,
+}
+
+/// What becomes of a connection after an exchange.
+pub(super) enum Next {
+    /// Another request may come; these bytes of it came already.
+    Request(Option<Buffer>),
+    Tunnel(Box<super::stream::Tunnel>),
+    /// All was said; the client may still be sending.
+    Close,
+    /// A message was cut short, and must not look whole.
+    Cut {
+        reset: bool,
+    },
+}
+
+/// Why waiting for a request ended.
+enum Waited {
+    Bytes,
+    Ended,
+    TimedOut,
+    Draining,
+}
+
+/// Serves a client until its connection ends.
+pub async fn serve(context: Rc<Context>, listener: Rc<Listener>, stream: TcpStream, client: SocketAddr) {
+    context.stats.downstream_cx_total.increment();
+    context.stats.downstream_cx_active.increment();
+    let deadline = context.event_loop.deadlines.register();
+    let mut connection = Connection { context, listener, stream, client, deadline, opened: Instant::now(), requests: 0 };
+    connection.run().await;
+}
+
+impl Connection {
+    async fn run(&mut self) {
+        let mut early = None;
+        loop {
+            if early.is_none() {
+                match self.expect_request().await {
+                    Waited::Bytes => {}
+                    Waited::Ended => return,
+                    Waited::TimedOut => return self.context.stats.downstream_cx_idle_timeout.increment(),
+                    Waited::Draining => return self.context.stats.downstream_cx_drain_close.increment(),
+                }
+            }
+            // Boxed, so that a connection between requests is small.
+            match Box::pin(exchange(self, early.take())).await {
+                Next::Request(bytes) => early = bytes,
+                Next::Tunnel(tunnel) => return Box::pin(tunnel.run(self)).await,
+                Next::Close => return self.linger().await,
+                Next::Cut { reset } => {
+                    if reset {
+                        self.reset();
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waits for the first byte of a request, holding nothing.
+    async fn expect_request(&mut self) -> Waited {
+        let idle_timeout = self.listener.http1.borrow().idle_timeout;
+        self.deadline.set(idle_timeout);
+        std::future::poll_fn(|context| {
+            if let std::task::Poll::Ready(readiness) = self.stream.poll_read_ready(context) {
+                return std::task::Poll::Ready(if readiness.is_ok() { Waited::Bytes } else { Waited::Ended });
+            }
+            if self.context.drain.has_begun() {
+                return std::task::Poll::Ready(Waited::Draining);
+            }
+            self.deadline.poll_passed(context).map(|()| Waited::TimedOut)
+        })
+        .await
+    }
+
+    /// Ends our side and reads on for a while.
+    async fn linger(&mut self) {
+        let (mut reader, writer) = self.stream.split();
+        end_write_half(&writer);
+        self.deadline.set(LINGER);
+        let mut left = LINGER_BYTES;
+        let mut buffer = None;
+        while let Some(Ok(count @ 1..)) = self.deadline.limit(fill(&mut reader, &mut buffer, &self.context.event_loop.buffers)).await {
+            buffer = None;
+            left = left.saturating_sub(count);
+            if left == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Makes the close a reset, which no client can take for an end.
+    pub fn reset(&self) {
+        // Nothing to do about a failure: the connection is going away.
+        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Whether the next request may still come on this connection.
+    pub fn may_go_on(&self) -> bool {
+        let http1 = self.listener.http1.borrow();
+        !self.context.drain.has_begun()
+            && http1.max_requests_per_connection.is_none_or(|max| self.requests < max)
+            && http1.max_connection_duration.is_none_or(|max| self.opened.elapsed() < max)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.context.stats.downstream_cx_active.decrement();
+    }
+}

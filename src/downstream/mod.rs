@@ -1,0 +1,119 @@
+//! The client's side: connections, the streams on them, and what becomes of each.
+//!
+//! [`serve`] holds a connection while it is idle; [`stream`] tells the story of one exchange.
+
+mod answer;
+mod body;
+mod connection;
+mod fault;
+mod io;
+mod local;
+mod record;
+mod reply;
+mod splice;
+mod stream;
+mod tunnel;
+
+use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, RandomState};
+use std::rc::Rc;
+use std::sync::Arc;
+
+pub use connection::serve;
+pub use fault::{Fault, Shape};
+
+use crate::access_log::Log;
+use crate::cluster::{AddressRules, Clusters};
+use crate::codec::field::FieldIndex;
+use crate::config::{Config, Http1};
+use crate::drain::Drain;
+use crate::event_loop::EventLoop;
+use crate::filter::policy::Policy;
+use crate::stats::WorkerStats;
+
+/// The checked configuration in force and what is built from it; a stream keeps the one it began with.
+pub struct Snapshot {
+    pub config: Config,
+    pub policy: Policy,
+    pub address_rules: AddressRules,
+}
+
+/// A worker's hold on the snapshot that all workers read. Streams share it by an `Rc`, so that
+/// beginning one writes no memory that another worker reads.
+struct Held(Arc<Snapshot>);
+
+impl std::ops::Deref for Held {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
+    }
+}
+
+/// All that a worker's connections share. Nothing in it is touched by another thread but counters,
+/// which are only read there.
+pub struct Context {
+    pub worker: usize,
+    pub event_loop: EventLoop,
+    pub stats: Arc<WorkerStats>,
+    pub clusters: Clusters,
+    pub access_log: Log,
+    pub drain: Drain,
+    snapshot: RefCell<Rc<Held>>,
+    request_ids: Cell<u64>,
+    /// Reused by every head that is read.
+    fields: RefCell<FieldIndex>,
+}
+
+impl Context {
+    pub fn new(worker: usize, snapshot: Arc<Snapshot>, stats: Arc<WorkerStats>, clusters: Clusters, access_log: Log) -> Self {
+        Context {
+            worker,
+            event_loop: EventLoop::default(),
+            stats,
+            clusters,
+            access_log,
+            drain: Drain::default(),
+            snapshot: RefCell::new(Rc::new(Held(snapshot))),
+            // Somewhere else in every worker and run, so that ids of different logs do not meet.
+            request_ids: Cell::new(RandomState::new().hash_one(worker)),
+            fields: RefCell::default(),
+        }
+    }
+
+    fn snapshot(&self) -> Rc<Held> {
+        self.snapshot.borrow().clone()
+    }
+
+    /// Puts a new configuration in force for streams that begin from now on.
+    pub fn set_snapshot(&self, snapshot: Arc<Snapshot>) {
+        self.clusters.reconfigure(&snapshot.config);
+        *self.snapshot.borrow_mut() = Rc::new(Held(snapshot));
+    }
+
+    fn next_request_id(&self) -> u64 {
+        let id = self.request_ids.get();
+        self.request_ids.set(id.wrapping_add(1));
+        id
+    }
+}
+
+/// One listener as its connections on one worker see it.
+pub struct Listener {
+    pub name: String,
+    http1: RefCell<Rc<Http1>>,
+}
+
+impl Listener {
+    pub fn new(name: String, http1: Http1) -> Self {
+        Listener { name, http1: RefCell::new(Rc::new(http1)) }
+    }
+
+    pub fn set_http1(&self, http1: Http1) {
+        *self.http1.borrow_mut() = Rc::new(http1);
+    }
+
+    fn http1(&self) -> Rc<Http1> {
+        self.http1.borrow().clone()
+    }
+}

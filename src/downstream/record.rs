@@ -1,0 +1,177 @@
+//! What is remembered of a stream until its line in the access log is written.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::connection::Connection;
+use super::fault::Shape;
+use crate::access_log;
+use crate::cluster::Cluster;
+use crate::codec::authority::Authority;
+use crate::event_loop::ScratchVec;
+
+/// The facts of one stream, gathered on its way.
+pub(super) struct StreamRecord {
+    pub request_id: u64,
+    pub started: Instant,
+    /// Method, target and rule, back to back: one lent string instead of three.
+    text: Text,
+    method: Range<u32>,
+    target: Range<u32>,
+    rule: Range<u32>,
+    pub minor_version: u8,
+    pub status: Option<u16>,
+    pub flag: &'static str,
+    pub reason: &'static str,
+    pub detail: Option<Box<str>>,
+    pub cluster: Option<Rc<Cluster>>,
+    /// Named in the log where no cluster was come to.
+    pub authority: Option<Authority>,
+    pub endpoint: Option<SocketAddr>,
+    pub reused: bool,
+    /// Bytes of body or tunnel from the client, and to it.
+    pub received: Cell<u64>,
+    pub sent: Cell<u64>,
+    pub dns: Option<Duration>,
+    pub connect: Option<Duration>,
+    pub first_byte: Option<Duration>,
+    /// A health probe is no news.
+    pub quiet: bool,
+}
+
+enum Text {
+    Lent(ScratchVec),
+    /// For streams that may stay long: as small as can be.
+    Own(Box<[u8]>),
+}
+
+impl Text {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Text::Lent(text) => text,
+            Text::Own(text) => text,
+        }
+    }
+}
+
+impl StreamRecord {
+    pub fn begin(request_id: u64, text: ScratchVec) -> Self {
+        StreamRecord {
+            request_id,
+            started: Instant::now(),
+            text: Text::Lent(text),
+            method: 0..0,
+            target: 0..0,
+            rule: 0..0,
+            minor_version: 1,
+            status: None,
+            flag: "",
+            reason: "",
+            detail: None,
+            cluster: None,
+            authority: None,
+            endpoint: None,
+            reused: false,
+            received: Cell::new(0),
+            sent: Cell::new(0),
+            dns: None,
+            connect: None,
+            first_byte: None,
+            quiet: false,
+        }
+    }
+
+    pub fn set_request(&mut self, method: &[u8], target: &[u8], minor_version: u8) {
+        self.method = self.push(method);
+        self.target = self.push(target);
+        self.minor_version = minor_version;
+    }
+
+    pub fn set_rule(&mut self, rule: &str) {
+        self.rule = self.push(rule.as_bytes());
+    }
+
+    pub fn rule(&self) -> &str {
+        std::str::from_utf8(self.text(&self.rule)).unwrap_or_default()
+    }
+
+    pub fn set_fault(&mut self, shape: &Shape, detail: Option<String>) {
+        self.flag = shape.flag;
+        self.reason = shape.reason;
+        self.detail = detail.map(String::into_boxed_str);
+    }
+
+    /// Gives the lent string back, for a stream that is going to stay.
+    pub fn compact(&mut self) {
+        self.text = Text::Own(self.text.bytes().into());
+    }
+
+    /// The finishing step: one line, and the counters that belong to a whole stream.
+    pub fn finish(self, connection: &Connection) {
+        let context = &connection.context;
+        let stats = &context.stats;
+        match self.status {
+            Some(200..300) => stats.downstream_rq_2xx.increment(),
+            Some(300..400) => stats.downstream_rq_3xx.increment(),
+            Some(400..500) => stats.downstream_rq_4xx.increment(),
+            Some(500..) => stats.downstream_rq_5xx.increment(),
+            _ => {}
+        }
+        stats.downstream_cx_rx_bytes.add(self.received.get());
+        stats.downstream_cx_tx_bytes.add(self.sent.get());
+        let duration = self.started.elapsed();
+        if self.quiet {
+            return;
+        }
+        let label;
+        let cluster = match (&self.cluster, self.authority) {
+            (Some(cluster), _) => cluster.label(),
+            (None, Some(authority)) => {
+                label = authority.to_string();
+                &label
+            }
+            (None, None) => "",
+        };
+        context.access_log.write(&access_log::Record {
+            request_id: self.request_id,
+            listener: &connection.listener.name,
+            worker: context.worker,
+            client: connection.client,
+            method: self.text(&self.method),
+            target: self.text(&self.target),
+            minor_version: self.minor_version,
+            status: self.status,
+            response_flag: self.flag,
+            reason: self.reason,
+            detail: self.detail.as_deref().unwrap_or(""),
+            rule: self.rule(),
+            cluster,
+            endpoint: self.endpoint,
+            reused: self.reused,
+            bytes_received: self.received.get(),
+            bytes_sent: self.sent.get(),
+            dns: self.dns,
+            connect: self.connect,
+            first_byte: self.first_byte,
+            duration,
+        });
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Range<u32> {
+        match &mut self.text {
+            Text::Lent(text) => {
+                let start = text.len() as u32;
+                text.extend_from_slice(bytes);
+                start..text.len() as u32
+            }
+            Text::Own(_) => unreachable!("a stream is described before it is compacted"),
+        }
+    }
+
+    fn text(&self, range: &Range<u32>) -> &[u8] {
+        &self.text.bytes()[range.start as usize..range.end as usize]
+    }
+}

@@ -1,0 +1,93 @@
+//! Bulk bytes from socket to socket through a pipe, never entering this process (splice(2)).
+
+use std::io;
+use std::os::fd::AsFd;
+
+use rustix::pipe::{SpliceFlags, splice};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+
+use super::body::{BodyFault, Relay};
+use crate::event_loop::Pipe;
+
+/// Asked for in one call.
+const PIECE: usize = 1024 * 1024;
+
+/// Moves exactly `left` bytes, the rest of a body with Content-Length.
+pub(super) async fn splice_exactly(
+    source: &mut ReadHalf<'_>,
+    sink: &mut WriteHalf<'_>,
+    mut left: u64,
+    relay: &Relay<'_>,
+) -> Result<(), BodyFault> {
+    let (source, sink) = (source.as_ref(), sink.as_ref());
+    let mut pipe = relay.event_loop.pipes.lend().map_err(BodyFault::SourceFailed)?;
+    while left > 0 || pipe.filled > 0 {
+        if left > 0 {
+            match pull(source, &mut pipe, left.min(PIECE as u64) as usize) {
+                Ok(0) => {
+                    // What came before the end is still delivered.
+                    while pipe.filled > 0 {
+                        push_or_wait(&mut pipe, sink, relay).await?;
+                    }
+                    relay.event_loop.pipes.give_back(pipe);
+                    return Err(BodyFault::SourceClosed);
+                }
+                Ok(moved) => {
+                    left -= moved as u64;
+                    relay.moved.set(relay.moved.get() + moved as u64);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && pipe.filled > 0 => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    relay.deadline.set(relay.idle_timeout);
+                    match relay.deadline.limit(source.readable()).await {
+                        None => return Err(BodyFault::Idle { source: true }),
+                        Some(result) => result.map_err(BodyFault::SourceFailed)?,
+                    }
+                    continue;
+                }
+                Err(error) => return Err(BodyFault::SourceFailed(error)),
+            }
+        }
+        push_or_wait(&mut pipe, sink, relay).await?;
+        // A fast pair of sockets would never let anybody else run.
+        tokio::task::coop::consume_budget().await;
+    }
+    relay.event_loop.pipes.give_back(pipe);
+    Ok(())
+}
+
+async fn push_or_wait(pipe: &mut Pipe, sink: &TcpStream, relay: &Relay<'_>) -> Result<(), BodyFault> {
+    match push(pipe, sink) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            relay.deadline.set(relay.idle_timeout);
+            match relay.deadline.limit(sink.writable()).await {
+                None => Err(BodyFault::Idle { source: false }),
+                Some(result) => result.map_err(BodyFault::SinkFailed),
+            }
+        }
+        Err(error) => Err(BodyFault::SinkFailed(error)),
+    }
+}
+
+/// Socket to pipe. `WouldBlock` with bytes in the pipe may only mean that its slots are full (many
+/// small segments fill them long before its bytes), so the socket's readiness is kept then.
+pub(super) fn pull(source: &TcpStream, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
+    let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+    let call = || splice(source.as_fd(), None, pipe.writer.as_fd(), None, most, flags).map_err(io::Error::from);
+    let moved = if pipe.filled == 0 { source.try_io(Interest::READABLE, call)? } else { call()? };
+    pipe.filled += moved;
+    Ok(moved)
+}
+
+/// Pipe to socket.
+pub(super) fn push(pipe: &mut Pipe, sink: &TcpStream) -> io::Result<usize> {
+    let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+    let moved = sink.try_io(Interest::WRITABLE, || {
+        splice(pipe.reader.as_fd(), None, sink.as_fd(), None, pipe.filled, flags).map_err(io::Error::from)
+    })?;
+    pipe.filled -= moved;
+    Ok(moved)
+}

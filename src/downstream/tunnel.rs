@@ -1,0 +1,215 @@
+//! The byte relay after CONNECT or an Upgrade (RFC 9110 sections 9.3.6 and 7.8).
+//!
+//! A tunnel at rest holds no buffer and no pipe: small exchanges borrow a buffer for one read and
+//! its write, bulk goes through a pipe. EOF on one side is passed on and leaves the other way open; a
+//! reset is passed on as a reset.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::splice::{pull, push};
+use crate::event_loop::{Buffer, Deadline, EventLoop, Pipe};
+
+/// A direction that fills a buffer this often in a row is bulk.
+const FULL_READS_BEFORE_SPLICE: u8 = 2;
+/// Turns of one direction before other connections get theirs.
+const TURNS: u32 = 16;
+const PIECE: usize = 1024 * 1024;
+
+/// How a tunnel ended.
+#[derive(Debug)]
+pub(super) enum TunnelEnd {
+    /// Both sides said all they had to say.
+    Finished,
+    Idle,
+    MaxDuration,
+    ClientFailed(io::Error),
+    UpstreamFailed(io::Error),
+}
+
+/// Bytes that one side sent before the relay started.
+#[derive(Default)]
+pub(super) struct Early {
+    pub from_client: Option<Buffer>,
+    pub from_upstream: Option<Buffer>,
+}
+
+pub(super) struct Limits {
+    pub idle_timeout: Duration,
+    /// What is left of the longest time that the tunnel may take.
+    pub max_duration: Option<Duration>,
+}
+
+pub(super) struct Counted {
+    pub received: Cell<u64>,
+    pub sent: Cell<u64>,
+}
+
+/// Relays until both directions have ended or one failed.
+pub(super) async fn relay(
+    client: &mut TcpStream,
+    upstream: &mut TcpStream,
+    early: Early,
+    event_loop: &EventLoop,
+    deadline: &Deadline,
+    limits: Limits,
+    counted: &Counted,
+) -> TunnelEnd {
+    let mut up = Direction::new(early.from_client);
+    let mut down = Direction::new(early.from_upstream);
+    let mut lifetime = limits.max_duration.map(|max| Box::pin(tokio::time::sleep(max)));
+    deadline.set(limits.idle_timeout);
+    std::future::poll_fn(|context| {
+        let before = counted.received.get() + counted.sent.get();
+        let upward = up.poll(context, client, upstream, event_loop, &counted.received);
+        let downward = down.poll(context, upstream, client, event_loop, &counted.sent);
+        match (upward, downward) {
+            (Poll::Ready(Err(fault)), _) => return Poll::Ready(fault.of(true)),
+            (_, Poll::Ready(Err(fault))) => return Poll::Ready(fault.of(false)),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(TunnelEnd::Finished),
+            _ => {}
+        }
+        if counted.received.get() + counted.sent.get() != before {
+            deadline.set(limits.idle_timeout);
+        }
+        if let Some(lifetime) = &mut lifetime
+            && lifetime.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(TunnelEnd::MaxDuration);
+        }
+        deadline.poll_passed(context).map(|()| TunnelEnd::Idle)
+    })
+    .await
+}
+
+/// One way of a tunnel.
+struct Direction {
+    state: State,
+    full_reads: u8,
+}
+
+enum State {
+    /// Nothing held.
+    ExpectBytes,
+    /// Read and not written yet.
+    Holding(Buffer),
+    Splicing {
+        pipe: Pipe,
+        ended: bool,
+    },
+    Ended,
+}
+
+/// Which end of a direction broke.
+enum Broken {
+    Source(io::Error),
+    Sink(io::Error),
+}
+
+impl Broken {
+    fn of(self, upward: bool) -> TunnelEnd {
+        match (self, upward) {
+            (Broken::Source(error), true) | (Broken::Sink(error), false) => TunnelEnd::ClientFailed(error),
+            (Broken::Source(error), false) | (Broken::Sink(error), true) => TunnelEnd::UpstreamFailed(error),
+        }
+    }
+}
+
+impl Direction {
+    fn new(early: Option<Buffer>) -> Self {
+        Direction { state: early.map_or(State::ExpectBytes, State::Holding), full_reads: 0 }
+    }
+
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        source: &mut TcpStream,
+        sink: &TcpStream,
+        event_loop: &EventLoop,
+        moved: &Cell<u64>,
+    ) -> Poll<Result<(), Broken>> {
+        for _ in 0..TURNS {
+            match &mut self.state {
+                State::Ended => return Poll::Ready(Ok(())),
+                State::ExpectBytes => {
+                    ready!(source.poll_read_ready(context)).map_err(Broken::Source)?;
+                    if self.full_reads >= FULL_READS_BEFORE_SPLICE
+                        && let Ok(pipe) = event_loop.pipes.lend()
+                    {
+                        self.state = State::Splicing { pipe, ended: false };
+                        continue;
+                    }
+                    let mut buffer = event_loop.buffers.lend();
+                    let mut room = ReadBuf::new(buffer.room());
+                    ready!(Pin::new(&mut *source).poll_read(context, &mut room)).map_err(Broken::Source)?;
+                    let (count, full) = (room.filled().len(), room.remaining() == 0);
+                    if count == 0 {
+                        self.end(sink);
+                        return Poll::Ready(Ok(()));
+                    }
+                    self.full_reads = if full { self.full_reads.saturating_add(1) } else { 0 };
+                    buffer.add(count);
+                    moved.set(moved.get() + count as u64);
+                    self.state = State::Holding(buffer);
+                }
+                State::Holding(buffer) => {
+                    while !buffer.is_empty() {
+                        match sink.try_write(buffer.bytes()) {
+                            Ok(count) => buffer.consume(count),
+                            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                                ready!(sink.poll_write_ready(context)).map_err(Broken::Sink)?;
+                            }
+                            Err(error) => return Poll::Ready(Err(Broken::Sink(error))),
+                        }
+                    }
+                    self.state = State::ExpectBytes;
+                }
+                State::Splicing { pipe, ended } => {
+                    if !*ended {
+                        match pull(source, pipe, PIECE) {
+                            Ok(0) => *ended = true,
+                            Ok(count) => moved.set(moved.get() + count as u64),
+                            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                            Err(error) => return Poll::Ready(Err(Broken::Source(error))),
+                        }
+                    }
+                    while pipe.filled > 0 {
+                        match push(pipe, sink) {
+                            Ok(_) => {}
+                            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                                ready!(sink.poll_write_ready(context)).map_err(Broken::Sink)?;
+                            }
+                            Err(error) => return Poll::Ready(Err(Broken::Sink(error))),
+                        }
+                    }
+                    if *ended {
+                        self.end(sink);
+                        return Poll::Ready(Ok(()));
+                    }
+                    if source.poll_read_ready(context).is_pending() {
+                        // At rest: the pipe is empty and goes back; bulk that goes on gets it again.
+                        if let State::Splicing { pipe, .. } = std::mem::replace(&mut self.state, State::ExpectBytes) {
+                            event_loop.pipes.give_back(pipe);
+                        }
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Passes EOF on.
+    fn end(&mut self, sink: &TcpStream) {
+        self.state = State::Ended;
+        // A failure means that the sink is gone, which its own direction will find.
+        let _ = rustix::net::shutdown(sink, rustix::net::Shutdown::Write);
+    }
+}

@@ -1,0 +1,142 @@
+//! Buffers that are lent while bytes are there, so that an idle connection owns none.
+
+use std::cell::RefCell;
+use std::ops::{Deref, DerefMut, Range};
+use std::rc::Rc;
+
+/// Holds whole heads and bodies of usual size; a read that fills it is rare enough to be a bulk transfer.
+const SIZE: usize = 64 * 1024;
+/// Buffers kept for the next borrower; the rest goes back to the allocator.
+const KEPT: usize = 32;
+
+/// A worker's stock of read buffers.
+#[derive(Default, Clone)]
+pub struct Buffers(Rc<RefCell<Vec<Box<[u8]>>>>);
+
+impl Buffers {
+    pub fn lend(&self) -> Buffer {
+        let memory = self.0.borrow_mut().pop().unwrap_or_else(|| vec![0; SIZE].into_boxed_slice());
+        Buffer { memory: Some(memory), filled: 0..0, owner: self.clone() }
+    }
+}
+
+/// Bytes read and not used yet, in memory that goes back to its worker when dropped.
+pub struct Buffer {
+    memory: Option<Box<[u8]>>,
+    filled: Range<usize>,
+    owner: Buffers,
+}
+
+impl Buffer {
+    /// Bytes that were read and not consumed.
+    pub fn bytes(&self) -> &[u8] {
+        &self.memory()[self.filled.clone()]
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.filled.is_empty()
+    }
+
+    pub fn consume(&mut self, count: usize) {
+        debug_assert!(count <= self.filled.len());
+        self.filled.start += count;
+        if self.filled.is_empty() {
+            self.filled = 0..0;
+        }
+    }
+
+    /// Room behind the filled bytes, which move to the front when there is none. Empty only when
+    /// the whole buffer is filled.
+    pub fn room(&mut self) -> &mut [u8] {
+        let filled = self.filled.clone();
+        if filled.end == self.memory().len() && filled.start > 0 {
+            self.memory_mut().copy_within(filled.clone(), 0);
+            self.filled = 0..filled.len();
+        }
+        let end = self.filled.end;
+        &mut self.memory_mut()[end..]
+    }
+
+    /// Says that `count` bytes of [`room`](Self::room) are filled now.
+    pub fn add(&mut self, count: usize) {
+        self.filled.end += count;
+        debug_assert!(self.filled.end <= self.memory().len());
+    }
+
+    /// Makes room for heads up to `size` bytes, for limits above the usual.
+    pub fn reserve(&mut self, size: usize) {
+        if self.memory().len() < size {
+            let mut larger = vec![0; size].into_boxed_slice();
+            let bytes = self.bytes();
+            let length = bytes.len();
+            larger[..length].copy_from_slice(bytes);
+            self.memory = Some(larger);
+            self.filled = 0..length;
+        }
+    }
+
+    fn memory(&self) -> &[u8] {
+        self.memory.as_deref().expect("memory leaves only in drop")
+    }
+
+    fn memory_mut(&mut self) -> &mut [u8] {
+        self.memory.as_deref_mut().expect("memory leaves only in drop")
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let mut kept = self.owner.0.borrow_mut();
+        if let Some(memory) = self.memory.take()
+            && kept.len() < KEPT
+            && memory.len() == SIZE
+        {
+            kept.push(memory);
+        }
+    }
+}
+
+/// A worker's stock of growing byte strings for heads on their way out.
+#[derive(Default, Clone)]
+pub struct Scratch(Rc<RefCell<Vec<Vec<u8>>>>);
+
+/// Heads larger than this are rare; their memory is not worth keeping.
+const SCRATCH_KEPT_SIZE: usize = 16 * 1024;
+
+impl Scratch {
+    pub fn lend(&self) -> ScratchVec {
+        let bytes = self.0.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(2048));
+        ScratchVec { bytes, owner: self.clone() }
+    }
+}
+
+/// A `Vec<u8>` that goes back to its worker when dropped.
+pub struct ScratchVec {
+    bytes: Vec<u8>,
+    owner: Scratch,
+}
+
+impl Deref for ScratchVec {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.bytes
+    }
+}
+
+impl DerefMut for ScratchVec {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}
+
+impl Drop for ScratchVec {
+    fn drop(&mut self) {
+        let mut kept = self.owner.0.borrow_mut();
+        if kept.len() < KEPT && self.bytes.capacity() <= SCRATCH_KEPT_SIZE {
+            let mut bytes = std::mem::take(&mut self.bytes);
+            bytes.clear();
+            kept.push(bytes);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Time as a worker sees it.
+
+use std::cell::{Cell, RefCell};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// The time of day in the forms that HTTP needs, made anew at most once a second.
+#[derive(Default)]
+pub struct Clock {
+    second: Cell<u64>,
+    date: RefCell<[u8; 29]>,
+}
+
+impl Clock {
+    pub fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    /// IMF-fixdate (RFC 9110 section 5.6.7).
+    pub fn http_date(&self) -> [u8; 29] {
+        let second = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if self.second.replace(second) != second || second == 0 {
+            *self.date.borrow_mut() = http_date(second);
+        }
+        *self.date.borrow()
+    }
+}
+
+/// Civil time from days, after Howard Hinnant's `civil_from_days`.
+fn http_date(second: u64) -> [u8; 29] {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let days = second / 86_400;
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = (shifted_month + 2) % 12;
+    let year = year_of_era + era * 400 + u64::from(month < 2);
+    let mut date = [b' '; 29];
+    let text = format!(
+        "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} GMT",
+        DAYS[(days % 7) as usize],
+        MONTHS[month as usize],
+        second / 3600 % 24,
+        second / 60 % 60,
+        second % 60
+    );
+    let length = text.len().min(date.len());
+    date[..length].copy_from_slice(&text.as_bytes()[..length]);
+    date
+}
+
+#[cfg(test)]
+mod tests {
+    use super::http_date;
+
+    #[test]
+    fn dates() {
+        for (second, text) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (4_107_542_399, "Sun, 28 Feb 2100 23:59:59 GMT"),
+            (1_735_689_599, "Tue, 31 Dec 2024 23:59:59 GMT"),
+        ] {
+            assert_eq!(std::str::from_utf8(&http_date(second)), Ok(text));
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! What one worker's event loop lends to the connections that live on it: buffers, pipes, deadlines
+//! and a clock. None of that is shared between threads. And how the loop itself is doing.
+
+mod buffers;
+mod clock;
+mod deadlines;
+mod pipes;
+mod pulse;
+mod watchdog;
+
+pub use buffers::{Buffer, Buffers, Scratch, ScratchVec};
+pub use clock::Clock;
+pub use deadlines::{Deadline, Deadlines};
+pub use pipes::{Pipe, Pipes};
+pub use pulse::Pulse;
+pub use watchdog::Watchdog;
+
+/// Everything a worker lends.
+#[derive(Default)]
+pub struct EventLoop {
+    pub buffers: Buffers,
+    pub scratch: Scratch,
+    pub pipes: Pipes,
+    pub deadlines: Deadlines,
+    pub clock: Clock,
+}

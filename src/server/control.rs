@@ -1,0 +1,67 @@
+//! What the administrator asks for through the admin API.
+
+use super::Server;
+use crate::admin::{Command, Format, Page, Request};
+use crate::json;
+
+/// What the main loop is to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Control {
+    Nothing,
+    Reload,
+    ReopenLogs,
+    CloseListeners,
+    Stop,
+}
+
+impl Server {
+    /// Answers a request, and says what it asked to be done.
+    pub(super) fn answer(&self, request: Request) -> Control {
+        let done = |text: &str| Ok(Page::Text(format!("{text}\n")));
+        let (reply, control) = match request.command {
+            Command::DrainListeners => (done("listeners are closing"), Control::CloseListeners),
+            Command::Quit => (done("stopping"), Control::Stop),
+            Command::ReopenLogs => (done("logs are being opened anew"), Control::ReopenLogs),
+            Command::ShowListeners(format) => (Ok(self.show_listeners(format)), Control::Nothing),
+            Command::ShowClusters(format) => (Ok(self.show_clusters(format)), Control::Nothing),
+            Command::ShowConfig(_) => (Ok(Page::Text(format!("{:#?}\n", self.config))), Control::Nothing),
+        };
+        // Whoever asked may have gone.
+        let _ = request.reply.send(reply);
+        control
+    }
+
+    fn show_listeners(&self, format: Format) -> Page {
+        let listeners = self.listeners.list();
+        match format {
+            Format::Text => Page::Text(
+                listeners
+                    .iter()
+                    .flat_map(|(name, addresses)| addresses.iter().map(move |address| format!("{name}::{address}\n")))
+                    .collect(),
+            ),
+            Format::Json => {
+                let entries: Vec<String> = listeners
+                    .iter()
+                    .flat_map(|(name, addresses)| addresses.iter().map(move |address| (name, address)))
+                    .map(|(name, address)| {
+                        format!("{{\"name\":{},\"local_address\":{}}}", json::string(name), json::string(&address.to_string()))
+                    })
+                    .collect();
+                Page::Json(format!("{{\"listeners\":[{}]}}", entries.join(",")))
+            }
+        }
+    }
+
+    /// What the DNS directory knows; the rest of a cluster lives on its worker.
+    fn show_clusters(&self, format: Format) -> Page {
+        let hosts = self.dns.hosts();
+        match format {
+            Format::Text => Page::Text(hosts.iter().map(|host| format!("{host:?}\n")).collect()),
+            Format::Json => {
+                let entries: Vec<String> = hosts.iter().map(|host| json::string(&format!("{host:?}"))).collect();
+                Page::Json(format!("{{\"hosts\":[{}]}}", entries.join(",")))
+            }
+        }
+    }
+}
