@@ -9,7 +9,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::kit::{Origin, Peer, Proxy, dump};
+use crate::kit::{Head, LogEntry, Origin, Peer, Proxy, dump};
 
 /// An answer with all that a proxy could have a reason to add.
 pub const OK: &str = "HTTP/1.1 200 OK\r\nDate: Tue, 15 Nov 1994 08:12:31 GMT\r\nContent-Length: 2\r\n\r\nok";
@@ -214,16 +214,30 @@ impl Case {
     /// The proxy itself answers, the client may go on.
     pub fn local_reply(self, status: u16, reason: &'static str) -> Self {
         self.step(move |scene| {
-            let closes = scene.expect_local_reply(status, reason);
-            assert!(!closes, "the client was told that the connection closes");
+            let (head, _) = scene.expect_local_reply(status, reason);
+            assert!(!head.lists("connection", "close"), "the client was told that the connection closes: {head:?}");
+        })
+    }
+
+    /// The proxy itself answers for this fault, with Envoy's flag and the error of RFC 9209; whether it closes is not looked at.
+    pub fn fault(self, status: u16, reason: &'static str, flag: &'static str, error: &'static str) -> Self {
+        self.step(move |scene| {
+            let (head, entry) = scene.expect_local_reply(status, reason);
+            assert_eq!(entry.text("response_flags"), flag, "{entry:?}");
+            let proxy_status = head.field("proxy-status").unwrap_or("");
+            assert_eq!(proxy_status.split(';').nth(1).map(str::trim), Some(format!("error={error}").as_str()), "{head:?}");
+            if head.lists("connection", "close") {
+                scene.client().expect_eof();
+                scene.client_ended = true;
+            }
         })
     }
 
     /// The proxy itself answers and closes.
     pub fn refused(self, status: u16, reason: &'static str) -> Self {
         self.step(move |scene| {
-            let closes = scene.expect_local_reply(status, reason);
-            assert!(closes, "the client was not told that the connection closes");
+            let (head, _) = scene.expect_local_reply(status, reason);
+            assert!(head.lists("connection", "close"), "the client was not told that the connection closes: {head:?}");
             scene.client().expect_eof();
             scene.client_ended = true;
         })
@@ -358,7 +372,7 @@ impl Case {
     pub fn logged(self, key: &'static str, value: &'static str) -> Self {
         self.step(move |scene| {
             let origin = scene.origin.authority();
-            let about = |entry: &crate::kit::LogEntry| entry.text("target").contains(&origin) && entry.text(key) == value;
+            let about = |entry: &LogEntry| entry.text("target").contains(&origin) && entry.text(key) == value;
             scene.proxy.log_entry(&format!("about {origin} with {key} {value:?}"), about);
         })
     }
@@ -403,10 +417,10 @@ impl<'p> Scene<'p> {
         replace(&text, b"{port}", self.origin.port().to_string().as_bytes())
     }
 
-    /// Reads a local reply, all of whose parts are there; whether it says that the connection closes.
-    fn expect_local_reply(&mut self, status: u16, reason: &str) -> bool {
+    /// Reads a local reply, all of whose parts are there, and its line in the log.
+    pub fn expect_local_reply(&mut self, status: u16, reason: &str) -> (Head, LogEntry) {
         let reply = self.client().expect_response();
-        let head = &reply.head;
+        let head = reply.head;
         assert_eq!(head.status(), status, "status of {head:?}");
         assert!(head.start_line().starts_with("HTTP/1.1 "), "version of {head:?}");
         assert_eq!(head.field("content-type"), Some("text/plain; charset=utf-8"), "{head:?}");
@@ -420,7 +434,8 @@ impl<'p> Scene<'p> {
         let entry = self.proxy.log_entry(&format!("for {id}"), |entry| entry.text("request_id") == id);
         assert_eq!(entry.status(), Some(status.into()), "status in the log: {entry:?}");
         assert_eq!(entry.text("reason"), reason, "reason in the log: {entry:?}");
-        head.lists("connection", "close")
+        assert!(!entry.text("response_flags").is_empty(), "a flag in the log: {entry:?}");
+        (head, entry)
     }
 
     fn finish(mut self) {

@@ -218,11 +218,7 @@ fn upgrades() {
         asked("RFC 9110 section 7.8: an origin may answer as usual").answered().goes_on(),
         asked("RFC 9110 section 15.5.22: a 426 says which protocol it wants")
             .origin("HTTP/1.1 426 Upgrade Required\r\nDate: x\r\nUpgrade: TLS/1.3\r\nConnection: Upgrade\r\nContent-Length: 0\r\n\r\n")
-            .client_gets("HTTP/1.1 426 Upgrade Required\r\nDate: x\r\nUpgrade: TLS/1.3\r\nContent-Length: 0\r\n")
-            .step(|scene| {
-                let head = scene.client().expect_head();
-                assert!(head.lists("via", "1.1 outrider"), "{head:?}");
-            }),
+            .client_gets("HTTP/1.1 426 Upgrade Required\r\nDate: x\r\nUpgrade: TLS/1.3\r\nContent-Length: 0\r\nVia: 1.1 outrider\r\n\r\n"),
         case("RFC 9110 section 7.8: Upgrade without Connection: Upgrade ends here")
             .client(get("Upgrade: websocket\r\n"))
             .origin_gets(GET_FORWARDED)
@@ -315,11 +311,10 @@ fn early_responses() {
             .client_gets("WORLD"),
         case("RFC 9112 section 9.5: an origin that answers and closes while the client still sends")
             .client(post("Content-Length: 2000000\r\n", &"x".repeat(1000)))
-            .step(|scene| {
-                scene.upstream().expect_head();
-            })
+            .origin_gets(post_forwarded("Content-Length: 2000000\r\n") + &"x".repeat(1000))
             .origin("HTTP/1.1 413 Content Too Large\r\nDate: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
             .client_gets("HTTP/1.1 413 Content Too Large\r\nDate: x\r\nContent-Length: 2\r\nConnection: close\r\nVia: 1.1 outrider\r\n\r\nno")
+            .origin_closes()
             .client("x".repeat(100_000))
             .client_gets_end(),
     ]);

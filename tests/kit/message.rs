@@ -112,7 +112,7 @@ impl PartialEq<&[u8]> for Head {
 
 /// Bytes as readable text on several lines, every invisible one escaped, long runs cut.
 pub fn dump(bytes: &[u8]) -> String {
-    const MOST: usize = 4096;
+    const MOST: usize = 1500;
     let mut text = String::from("\n    ");
     for (index, &byte) in bytes.iter().enumerate() {
         if index == MOST {
