@@ -14,10 +14,10 @@ use crate::kit::{Head, LogEntry, Origin, Peer, Proxy, dump};
 /// An answer with all that a proxy could have a reason to add.
 pub const OK: &str = "HTTP/1.1 200 OK\r\nDate: Tue, 15 Nov 1994 08:12:31 GMT\r\nContent-Length: 2\r\n\r\nok";
 /// How it reaches the client.
-pub const OK_FORWARDED: &str =
-    "HTTP/1.1 200 OK\r\nDate: Tue, 15 Nov 1994 08:12:31 GMT\r\nContent-Length: 2\r\nVia: 1.1 outrider\r\n\r\nok";
+pub const OK_FORWARDED: &str = "HTTP/1.1 200 OK\r\nDate: Tue, 15 Nov 1994 08:12:31 GMT\r\nContent-Length: 2\r\nVia: 1.1 outrider\r\n\r\nok";
 /// The same to a client whose connection ends with it.
-pub const OK_FORWARDED_LAST: &str = "HTTP/1.1 200 OK\r\nDate: Tue, 15 Nov 1994 08:12:31 GMT\r\nContent-Length: 2\r\nConnection: close\r\nVia: 1.1 outrider\r\n\r\nok";
+pub const OK_FORWARDED_LAST: &str =
+    "HTTP/1.1 200 OK\r\nDate: Tue, 15 Nov 1994 08:12:31 GMT\r\nContent-Length: 2\r\nConnection: close\r\nVia: 1.1 outrider\r\n\r\nok";
 /// The simplest request, and how it reaches the origin.
 pub const GET: &str = "GET http://{origin}/ HTTP/1.1\r\nHost: {origin}\r\n\r\n";
 pub const GET_FORWARDED: &str = "GET / HTTP/1.1\r\nHost: {origin}\r\nVia: 1.1 outrider\r\n\r\n";
@@ -140,12 +140,7 @@ impl Case {
         self.client_gets_chunked_with_trailers(head, body, "")
     }
 
-    pub fn client_gets_chunked_with_trailers(
-        self,
-        head: impl AsRef<[u8]>,
-        body: impl AsRef<[u8]>,
-        trailers: impl AsRef<[u8]>,
-    ) -> Self {
+    pub fn client_gets_chunked_with_trailers(self, head: impl AsRef<[u8]>, body: impl AsRef<[u8]>, trailers: impl AsRef<[u8]>) -> Self {
         let expected = (body.as_ref().to_vec(), trailers.as_ref().to_vec());
         self.client_gets(head).step(move |scene| assert_chunked("client", scene.client().expect_chunked_body(), &expected))
     }
@@ -270,12 +265,7 @@ impl Case {
         self.origin_gets_chunked_with_trailers(head, body, "")
     }
 
-    pub fn origin_gets_chunked_with_trailers(
-        self,
-        head: impl AsRef<[u8]>,
-        body: impl AsRef<[u8]>,
-        trailers: impl AsRef<[u8]>,
-    ) -> Self {
+    pub fn origin_gets_chunked_with_trailers(self, head: impl AsRef<[u8]>, body: impl AsRef<[u8]>, trailers: impl AsRef<[u8]>) -> Self {
         let expected = (body.as_ref().to_vec(), trailers.as_ref().to_vec());
         self.origin_gets(head).step(move |scene| assert_chunked("origin", scene.upstream().expect_chunked_body(), &expected))
     }
@@ -454,7 +444,7 @@ impl<'p> Scene<'p> {
     }
 }
 
-fn replace(text: &[u8], mark: &[u8], with: &[u8]) -> Vec<u8> {
+pub fn replace(text: &[u8], mark: &[u8], with: &[u8]) -> Vec<u8> {
     let mut replaced = Vec::with_capacity(text.len());
     let mut from = 0;
     for position in memchr::memmem::find_iter(text, mark) {

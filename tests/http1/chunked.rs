@@ -1,8 +1,6 @@
 //! The chunked coding: decoded strictly and written anew (RFC 9112 section 7.1).
 
-use crate::catalogue::{
-    Case, GET, GET_FORWARDED, case, chunked_post_forwarded, post, response, response_forwarded, run,
-};
+use crate::catalogue::{Case, GET, GET_FORWARDED, case, chunked_post_forwarded, post, response, response_forwarded, run};
 use crate::kit::Proxy;
 
 /// Bodies that say "hello world", with the clause.
@@ -121,108 +119,126 @@ fn chunked_response_forwarded() -> String {
 #[test]
 fn chunked_requests() {
     let proxy = Proxy::start();
-    run(&proxy, HELLO_WORLD.map(|(what, body)| {
-        case(format!("RFC 9112 section 7.1: in a request: {what}"))
-            .client(chunked_post(body))
-            .origin_gets_chunked(chunked_post_forwarded(""), "hello world")
-            .answered()
-            .goes_on()
-    }));
-    run(&proxy, HELLO_WORLD.map(|(what, body)| {
-        case(format!("RFC 9112 section 7.1: in a request, byte by byte: {what}"))
-            .client_bytewise(chunked_post(body))
-            .origin_gets_chunked(chunked_post_forwarded(""), "hello world")
-            .answered()
-            .goes_on()
-    }));
-    run(&proxy, [
-        case("RFC 9112 section 7.1: an empty body")
-            .client(chunked_post("0\r\n\r\n"))
-            .origin_gets_chunked(chunked_post_forwarded(""), "")
-            .answered()
-            .goes_on(),
-        case("RFC 9112 section 7.1: chunks are passed on as they come")
-            .client(chunked_post("5\r\nhello\r\n"))
-            .origin_gets(chunked_post_forwarded("") + "5\r\nhello\r\n")
-            .client("6\r\n world\r\n")
-            .origin_gets("6\r\n world\r\n")
-            .client("0\r\n\r\n")
-            .origin_gets("0\r\n\r\n")
-            .answered(),
-        case("RFC 9112 section 7.1: what comes of a chunk is passed on before its end")
-            .client(chunked_post("b\r\nhello"))
-            .origin_gets(chunked_post_forwarded("") + "5\r\nhello\r\n")
-            .client(" world\r\n0\r\n\r\n")
-            .origin_gets("6\r\n world\r\n0\r\n\r\n")
-            .answered(),
-        case("RFC 9112 section 9.3.2: the request behind a chunked body is the next one")
-            .client([chunked_post("5\r\nhello\r\n0\r\n\r\n"), GET.into()].concat())
-            .origin_gets_chunked(chunked_post_forwarded(""), "hello")
-            .answered()
-            .origin_gets(GET_FORWARDED)
-            .answered(),
-        case("RFC 9112 section 7.1: data may look like chunks")
-            .client(chunked_post("f\r\n0\r\n\r\nGET / HTTP\r\n0\r\n\r\n"))
-            .origin_gets_chunked(chunked_post_forwarded(""), "0\r\n\r\nGET / HTTP")
-            .answered()
-            .goes_on(),
-        case("a chunk of 100,000 bytes")
-            .client(chunked_post(format!("186a0\r\n{}\r\n0\r\n\r\n", "x".repeat(100_000))))
-            .origin_gets_chunked(chunked_post_forwarded(""), "x".repeat(100_000))
-            .answered()
-            .goes_on(),
-        case("10,000 chunks of a byte")
-            .client(chunked_post("1\r\nx\r\n".repeat(10_000) + "0\r\n\r\n"))
-            .origin_gets_chunked(chunked_post_forwarded(""), "x".repeat(10_000))
-            .answered()
-            .goes_on(),
-    ]);
+    run(
+        &proxy,
+        HELLO_WORLD.map(|(what, body)| {
+            case(format!("RFC 9112 section 7.1: in a request: {what}"))
+                .client(chunked_post(body))
+                .origin_gets_chunked(chunked_post_forwarded(""), "hello world")
+                .answered()
+                .goes_on()
+        }),
+    );
+    run(
+        &proxy,
+        HELLO_WORLD.map(|(what, body)| {
+            case(format!("RFC 9112 section 7.1: in a request, byte by byte: {what}"))
+                .client_bytewise(chunked_post(body))
+                .origin_gets_chunked(chunked_post_forwarded(""), "hello world")
+                .answered()
+                .goes_on()
+        }),
+    );
+    run(
+        &proxy,
+        [
+            case("RFC 9112 section 7.1: an empty body")
+                .client(chunked_post("0\r\n\r\n"))
+                .origin_gets_chunked(chunked_post_forwarded(""), "")
+                .answered()
+                .goes_on(),
+            case("RFC 9112 section 7.1: chunks are passed on as they come")
+                .client(chunked_post("5\r\nhello\r\n"))
+                .origin_gets(chunked_post_forwarded("") + "5\r\nhello\r\n")
+                .client("6\r\n world\r\n")
+                .origin_gets("6\r\n world\r\n")
+                .client("0\r\n\r\n")
+                .origin_gets("0\r\n\r\n")
+                .answered(),
+            case("RFC 9112 section 7.1: what comes of a chunk is passed on before its end")
+                .client(chunked_post("b\r\nhello"))
+                .origin_gets(chunked_post_forwarded("") + "5\r\nhello\r\n")
+                .client(" world\r\n0\r\n\r\n")
+                .origin_gets("6\r\n world\r\n0\r\n\r\n")
+                .answered(),
+            case("RFC 9112 section 9.3.2: the request behind a chunked body is the next one")
+                .client([chunked_post("5\r\nhello\r\n0\r\n\r\n"), GET.into()].concat())
+                .origin_gets_chunked(chunked_post_forwarded(""), "hello")
+                .answered()
+                .origin_gets(GET_FORWARDED)
+                .answered(),
+            case("RFC 9112 section 7.1: data may look like chunks")
+                .client(chunked_post("f\r\n0\r\n\r\nGET / HTTP\r\n0\r\n\r\n"))
+                .origin_gets_chunked(chunked_post_forwarded(""), "0\r\n\r\nGET / HTTP")
+                .answered()
+                .goes_on(),
+            case("a chunk of 100,000 bytes")
+                .client(chunked_post(format!("186a0\r\n{}\r\n0\r\n\r\n", "x".repeat(100_000))))
+                .origin_gets_chunked(chunked_post_forwarded(""), "x".repeat(100_000))
+                .answered()
+                .goes_on(),
+            case("10,000 chunks of a byte")
+                .client(chunked_post("1\r\nx\r\n".repeat(10_000) + "0\r\n\r\n"))
+                .origin_gets_chunked(chunked_post_forwarded(""), "x".repeat(10_000))
+                .answered()
+                .goes_on(),
+        ],
+    );
 }
 
 #[test]
 fn chunked_responses() {
     let proxy = Proxy::start();
     let get = || case("").client(GET).origin_gets(GET_FORWARDED);
-    run(&proxy, HELLO_WORLD.map(|(what, body)| {
-        get()
-            .named(format!("RFC 9112 section 7.1: in a response: {what}"))
-            .origin(chunked_response(body))
-            .client_gets_chunked(chunked_response_forwarded(), "hello world")
-            .goes_on()
-    }));
-    run(&proxy, HELLO_WORLD.map(|(what, body)| {
-        get()
-            .named(format!("RFC 9112 section 7.1: in a response, byte by byte: {what}"))
-            .origin_bytewise(chunked_response(body))
-            .client_gets_chunked(chunked_response_forwarded(), "hello world")
-            .goes_on()
-    }));
-    run(&proxy, [
-        get()
-            .named("RFC 9112 section 7.1: an empty body")
-            .origin(chunked_response("0\r\n\r\n"))
-            .client_gets_chunked(chunked_response_forwarded(), "")
-            .goes_on(),
-        get()
-            .named("RFC 9112 section 7.1: chunks are passed on as they come")
-            .origin(chunked_response("5\r\nhello\r\n"))
-            .client_gets(chunked_response_forwarded() + "5\r\nhello\r\n")
-            .origin("6\r\n world\r\n")
-            .client_gets("6\r\n world\r\n")
-            .origin("0\r\n\r\n")
-            .client_gets("0\r\n\r\n")
-            .goes_on(),
-        get()
-            .named("a chunk of 100,000 bytes")
-            .origin(chunked_response(format!("186a0\r\n{}\r\n0\r\n\r\n", "x".repeat(100_000))))
-            .client_gets_chunked(chunked_response_forwarded(), "x".repeat(100_000))
-            .goes_on(),
-        get()
-            .named("10,000 chunks of a byte")
-            .origin(chunked_response("1\r\nx\r\n".repeat(10_000) + "0\r\n\r\n"))
-            .client_gets_chunked(chunked_response_forwarded(), "x".repeat(10_000))
-            .goes_on(),
-    ]);
+    run(
+        &proxy,
+        HELLO_WORLD.map(|(what, body)| {
+            get()
+                .named(format!("RFC 9112 section 7.1: in a response: {what}"))
+                .origin(chunked_response(body))
+                .client_gets_chunked(chunked_response_forwarded(), "hello world")
+                .goes_on()
+        }),
+    );
+    run(
+        &proxy,
+        HELLO_WORLD.map(|(what, body)| {
+            get()
+                .named(format!("RFC 9112 section 7.1: in a response, byte by byte: {what}"))
+                .origin_bytewise(chunked_response(body))
+                .client_gets_chunked(chunked_response_forwarded(), "hello world")
+                .goes_on()
+        }),
+    );
+    run(
+        &proxy,
+        [
+            get()
+                .named("RFC 9112 section 7.1: an empty body")
+                .origin(chunked_response("0\r\n\r\n"))
+                .client_gets_chunked(chunked_response_forwarded(), "")
+                .goes_on(),
+            get()
+                .named("RFC 9112 section 7.1: chunks are passed on as they come")
+                .origin(chunked_response("5\r\nhello\r\n"))
+                .client_gets(chunked_response_forwarded() + "5\r\nhello\r\n")
+                .origin("6\r\n world\r\n")
+                .client_gets("6\r\n world\r\n")
+                .origin("0\r\n\r\n")
+                .client_gets("0\r\n\r\n")
+                .goes_on(),
+            get()
+                .named("a chunk of 100,000 bytes")
+                .origin(chunked_response(format!("186a0\r\n{}\r\n0\r\n\r\n", "x".repeat(100_000))))
+                .client_gets_chunked(chunked_response_forwarded(), "x".repeat(100_000))
+                .goes_on(),
+            get()
+                .named("10,000 chunks of a byte")
+                .origin(chunked_response("1\r\nx\r\n".repeat(10_000) + "0\r\n\r\n"))
+                .client_gets_chunked(chunked_response_forwarded(), "x".repeat(10_000))
+                .goes_on(),
+        ],
+    );
 }
 
 /// A request with a bad body is refused, and the origin gets no whole one.
@@ -264,19 +280,22 @@ fn cut_in_the_body(name: String, body: &[u8]) -> Case {
 fn malformed_chunks_in_a_request() {
     let proxy = Proxy::start();
     run(&proxy, MALFORMED.map(|(what, body)| refused_in_the_body(format!("RFC 9112 section 7.1: in a request: {what}"), body)));
-    run(&proxy, MALFORMED.map(|(what, body)| {
-        // The head is long gone when the mistake comes.
-        case(format!("RFC 9112 section 7.1: later in a request: {what}"))
-            .client(chunked_post("5\r\nfirst\r\n"))
-            .origin_gets(chunked_post_forwarded("") + "5\r\nfirst\r\n")
-            .client(body)
-            .step(|scene| {
-                let reply = scene.client().expect_response();
-                assert_eq!(reply.head.status(), 400, "{:?}", reply.head);
-            })
-            .client_gets_end()
-            .origin_gets_no_whole_request()
-    }));
+    run(
+        &proxy,
+        MALFORMED.map(|(what, body)| {
+            // The head is long gone when the mistake comes.
+            case(format!("RFC 9112 section 7.1: later in a request: {what}"))
+                .client(chunked_post("5\r\nfirst\r\n"))
+                .origin_gets(chunked_post_forwarded("") + "5\r\nfirst\r\n")
+                .client(body)
+                .step(|scene| {
+                    let reply = scene.client().expect_response();
+                    assert_eq!(reply.head.status(), 400, "{:?}", reply.head);
+                })
+                .client_gets_end()
+                .origin_gets_no_whole_request()
+        }),
+    );
 }
 
 #[test]
@@ -288,34 +307,52 @@ fn malformed_chunks_in_a_response() {
 #[test]
 fn trailers() {
     let proxy = Proxy::builder().http1("enable_trailers = true").start();
-    run(&proxy, BAD_TRAILERS.map(|(what, trailers)| {
-        let body = [b"5\r\nhello\r\n0\r\n", trailers, b"\r\n"].concat();
-        refused_in_the_body(format!("RFC 9112 section 7.1.2: in a trailer of a request: {what}"), &body)
-    }));
-    run(&proxy, BAD_TRAILERS.map(|(what, trailers)| {
-        let body = [b"5\r\nhello\r\n0\r\n", trailers, b"\r\n"].concat();
-        cut_in_the_body(format!("RFC 9112 section 7.1.2: in a trailer of a response: {what}"), &body)
-    }));
-    run(&proxy, FORBIDDEN_TRAILERS.map(|trailer| {
-        let body = format!("5\r\nhello\r\n0\r\n{trailer}\r\n\r\n");
-        refused_in_the_body(format!("RFC 9110 section 6.5.1: in a trailer of a request: {trailer}"), body.as_bytes())
-    }));
-    run(&proxy, FORBIDDEN_TRAILERS.map(|trailer| {
-        let body = format!("5\r\nhello\r\n0\r\n{trailer}\r\n\r\n");
-        cut_in_the_body(format!("RFC 9110 section 6.5.1: in a trailer of a response: {trailer}"), body.as_bytes())
-    }));
+    run(
+        &proxy,
+        BAD_TRAILERS.map(|(what, trailers)| {
+            let body = [b"5\r\nhello\r\n0\r\n", trailers, b"\r\n"].concat();
+            refused_in_the_body(format!("RFC 9112 section 7.1.2: in a trailer of a request: {what}"), &body)
+        }),
+    );
+    run(
+        &proxy,
+        BAD_TRAILERS.map(|(what, trailers)| {
+            let body = [b"5\r\nhello\r\n0\r\n", trailers, b"\r\n"].concat();
+            cut_in_the_body(format!("RFC 9112 section 7.1.2: in a trailer of a response: {what}"), &body)
+        }),
+    );
+    run(
+        &proxy,
+        FORBIDDEN_TRAILERS.map(|trailer| {
+            let body = format!("5\r\nhello\r\n0\r\n{trailer}\r\n\r\n");
+            refused_in_the_body(format!("RFC 9110 section 6.5.1: in a trailer of a request: {trailer}"), body.as_bytes())
+        }),
+    );
+    run(
+        &proxy,
+        FORBIDDEN_TRAILERS.map(|trailer| {
+            let body = format!("5\r\nhello\r\n0\r\n{trailer}\r\n\r\n");
+            cut_in_the_body(format!("RFC 9110 section 6.5.1: in a trailer of a response: {trailer}"), body.as_bytes())
+        }),
+    );
 }
 
 /// The rules of trailers hold where they are dropped, too.
 #[test]
 fn dropped_trailers() {
     let proxy = Proxy::builder().http1("enable_trailers = false").start();
-    run(&proxy, BAD_TRAILERS.map(|(what, trailers)| {
-        let body = [b"5\r\nhello\r\n0\r\n", trailers, b"\r\n"].concat();
-        refused_in_the_body(format!("RFC 9112 section 7.1.2: in a dropped trailer: {what}"), &body)
-    }));
-    run(&proxy, FORBIDDEN_TRAILERS.map(|trailer| {
-        let body = format!("5\r\nhello\r\n0\r\n{trailer}\r\n\r\n");
-        refused_in_the_body(format!("RFC 9110 section 6.5.1: in a dropped trailer: {trailer}"), body.as_bytes())
-    }));
+    run(
+        &proxy,
+        BAD_TRAILERS.map(|(what, trailers)| {
+            let body = [b"5\r\nhello\r\n0\r\n", trailers, b"\r\n"].concat();
+            refused_in_the_body(format!("RFC 9112 section 7.1.2: in a dropped trailer: {what}"), &body)
+        }),
+    );
+    run(
+        &proxy,
+        FORBIDDEN_TRAILERS.map(|trailer| {
+            let body = format!("5\r\nhello\r\n0\r\n{trailer}\r\n\r\n");
+            refused_in_the_body(format!("RFC 9110 section 6.5.1: in a dropped trailer: {trailer}"), body.as_bytes())
+        }),
+    );
 }

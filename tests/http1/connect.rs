@@ -44,38 +44,49 @@ fn targets() {
         ("a backslash", "127.0.0.1\\:443", "invalid_host"),
         ("a comma", "127.0.0.1,127.0.0.2:443", "invalid_host"),
     ];
-    run(&proxy, refused.map(|(what, target, reason)| {
-        let case = case(format!("RFC 9110 section 9.3.6: CONNECT with {what}")).client(connect(target)).step(|scene| {
-            let reply = scene.client().expect_response();
-            assert_eq!(reply.head.status(), 400, "{:?}", reply.head);
-            assert!(reply.head.lists("connection", "close") && reply.head.field("proxy-status").is_some(), "{:?}", reply.head);
-        });
-        // Which reason is told where several are true does not matter.
-        let _ = reason;
-        case.client_gets_end().origin_gets_nothing()
-    }));
-    run(&proxy, [
-        refuses("RFC 9112 section 3.2: CONNECT without Host", "CONNECT {origin} HTTP/1.1\r\n\r\n", 400, "missing_host"),
-        refuses("RFC 9112 section 3.2: CONNECT with two Hosts", "CONNECT {origin} HTTP/1.1\r\nHost: {origin}\r\nHost: a\r\n\r\n", 400, "duplicate_host"),
-        ended(
-            case("RFC 9112 section 3.2: the target of CONNECT wins over Host")
-                .client("CONNECT {origin} HTTP/1.1\r\nHost: elsewhere.test:443\r\n\r\n")
-                .client_gets(ESTABLISHED)
-                .client("x")
-                .origin_gets("x"),
-        ),
-        ended(
-            case("a Host without the port, as some clients write it")
-                .client("CONNECT {origin} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-                .client_gets(ESTABLISHED)
-                .client("x")
-                .origin_gets("x"),
-        ),
-        case("a method in lower case is no CONNECT")
-            .client("connect {origin} HTTP/1.1\r\nHost: {origin}\r\n\r\n")
-            .refused(400, "invalid_target")
-            .origin_gets_nothing(),
-    ]);
+    run(
+        &proxy,
+        refused.map(|(what, target, reason)| {
+            let case = case(format!("RFC 9110 section 9.3.6: CONNECT with {what}")).client(connect(target)).step(|scene| {
+                let reply = scene.client().expect_response();
+                assert_eq!(reply.head.status(), 400, "{:?}", reply.head);
+                assert!(reply.head.lists("connection", "close") && reply.head.field("proxy-status").is_some(), "{:?}", reply.head);
+            });
+            // Which reason is told where several are true does not matter.
+            let _ = reason;
+            case.client_gets_end().origin_gets_nothing()
+        }),
+    );
+    run(
+        &proxy,
+        [
+            refuses("RFC 9112 section 3.2: CONNECT without Host", "CONNECT {origin} HTTP/1.1\r\n\r\n", 400, "missing_host"),
+            refuses(
+                "RFC 9112 section 3.2: CONNECT with two Hosts",
+                "CONNECT {origin} HTTP/1.1\r\nHost: {origin}\r\nHost: a\r\n\r\n",
+                400,
+                "duplicate_host",
+            ),
+            ended(
+                case("RFC 9112 section 3.2: the target of CONNECT wins over Host")
+                    .client("CONNECT {origin} HTTP/1.1\r\nHost: elsewhere.test:443\r\n\r\n")
+                    .client_gets(ESTABLISHED)
+                    .client("x")
+                    .origin_gets("x"),
+            ),
+            ended(
+                case("a Host without the port, as some clients write it")
+                    .client("CONNECT {origin} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                    .client_gets(ESTABLISHED)
+                    .client("x")
+                    .origin_gets("x"),
+            ),
+            case("a method in lower case is no CONNECT")
+                .client("connect {origin} HTTP/1.1\r\nHost: {origin}\r\n\r\n")
+                .refused(400, "invalid_target")
+                .origin_gets_nothing(),
+        ],
+    );
 }
 
 #[test]
@@ -140,50 +151,53 @@ fn bytes_both_ways() {
 #[test]
 fn ends() {
     let proxy = Proxy::start();
-    run(&proxy, [
-        tunnel("RFC 9110 section 9.3.6: an end from the client leaves the other way open")
-            .client("request")
-            .client_half_closes()
-            .origin_gets("request")
-            .origin_gets_end()
-            .origin("a long answer")
-            .client_gets("a long answer")
-            .origin_closes()
-            .client_gets_end(),
-        tunnel("RFC 9110 section 9.3.6: an end from the origin leaves the other way open")
-            .origin("greeting")
-            .origin_half_closes()
-            .client_gets("greeting")
-            .step(|scene| scene.client().expect_eof())
-            .client("still here")
-            .origin_gets("still here")
-            .client_half_closes()
-            .origin_gets_end(),
-        tunnel("RFC 9110 section 9.3.6: what was received is delivered before the close")
-            .origin("x".repeat(300_000))
-            .origin_closes()
-            .client_gets("x".repeat(300_000))
-            .client_gets_end(),
-        tunnel("RFC 9110 section 9.3.6: the same the other way")
-            .client("x".repeat(300_000))
-            .client_half_closes()
-            .origin_gets("x".repeat(300_000))
-            .origin_gets_end()
-            .origin_closes()
-            .client_gets_end(),
-        tunnel("a reset from the client reaches the origin as one").client("x").origin_gets("x").client_resets().origin_gets_reset(),
-        tunnel("a reset from the origin reaches the client as one").client("x").origin_gets("x").origin_resets().client_gets_reset(),
-        tunnel("a client that ends before it sent anything").client_half_closes().origin_gets_end().origin_closes().client_gets_end(),
-        case("early bytes and an end at once")
-            .client(format!("{CONNECT}early"))
-            .client_half_closes()
-            .client_gets(ESTABLISHED)
-            .origin_gets("early")
-            .origin_gets_end()
-            .origin("answer")
-            .origin_closes()
-            .client_gets_last("answer"),
-    ]);
+    run(
+        &proxy,
+        [
+            tunnel("RFC 9110 section 9.3.6: an end from the client leaves the other way open")
+                .client("request")
+                .client_half_closes()
+                .origin_gets("request")
+                .origin_gets_end()
+                .origin("a long answer")
+                .client_gets("a long answer")
+                .origin_closes()
+                .client_gets_end(),
+            tunnel("RFC 9110 section 9.3.6: an end from the origin leaves the other way open")
+                .origin("greeting")
+                .origin_half_closes()
+                .client_gets("greeting")
+                .step(|scene| scene.client().expect_eof())
+                .client("still here")
+                .origin_gets("still here")
+                .client_half_closes()
+                .origin_gets_end(),
+            tunnel("RFC 9110 section 9.3.6: what was received is delivered before the close")
+                .origin("x".repeat(300_000))
+                .origin_closes()
+                .client_gets("x".repeat(300_000))
+                .client_gets_end(),
+            tunnel("RFC 9110 section 9.3.6: the same the other way")
+                .client("x".repeat(300_000))
+                .client_half_closes()
+                .origin_gets("x".repeat(300_000))
+                .origin_gets_end()
+                .origin_closes()
+                .client_gets_end(),
+            tunnel("a reset from the client reaches the origin as one").client("x").origin_gets("x").client_resets().origin_gets_reset(),
+            tunnel("a reset from the origin reaches the client as one").client("x").origin_gets("x").origin_resets().client_gets_reset(),
+            tunnel("a client that ends before it sent anything").client_half_closes().origin_gets_end().origin_closes().client_gets_end(),
+            case("early bytes and an end at once")
+                .client(format!("{CONNECT}early"))
+                .client_half_closes()
+                .client_gets(ESTABLISHED)
+                .origin_gets("early")
+                .origin_gets_end()
+                .origin("answer")
+                .origin_closes()
+                .client_gets_last("answer"),
+        ],
+    );
 }
 
 /// Tunnel bytes are never taken for a body and then for a request.
@@ -191,34 +205,47 @@ fn ends() {
 fn a_body_in_a_connect() {
     let proxy = Proxy::start();
     let connect = |fields: &str, rest: &str| format!("CONNECT {{origin}} HTTP/1.1\r\nHost: {{origin}}\r\n{fields}\r\n{rest}");
-    run(&proxy, [
-        refuses("RFC 9110 section 9.3.6: CONNECT with Content-Length", connect("Content-Length: 5\r\n", "hello"), 400, "body_in_connect"),
-        refuses("RFC 9110 section 9.3.6: CONNECT with Transfer-Encoding", connect("Transfer-Encoding: chunked\r\n", "0\r\n\r\n"), 400, "body_in_connect"),
-        refuses(
-            "RFC 9110 section 9.3.6: a request hidden in the body of a CONNECT",
-            connect("Content-Length: 5\r\n", &format!("hello{GET}")),
-            400,
-            "body_in_connect",
-        ),
-        refuses(
-            "RFC 9110 section 9.3.6: CONNECT with both",
-            connect("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
-            400,
-            "content_length_with_transfer_encoding",
-        ),
-        ended(
-            case("RFC 9110 section 9.3.6: CONNECT with Content-Length: 0, as some clients send")
-                .client(connect("Content-Length: 0\r\n", "early"))
-                .client_gets(ESTABLISHED)
-                .origin_gets("early"),
-        ),
-        ended(
-            case("RFC 9110 section 10.1.1: CONNECT with an Expect")
-                .client(connect("Expect: 100-continue\r\n", "early"))
-                .client_gets(ESTABLISHED)
-                .origin_gets("early"),
-        ),
-    ]);
+    run(
+        &proxy,
+        [
+            refuses(
+                "RFC 9110 section 9.3.6: CONNECT with Content-Length",
+                connect("Content-Length: 5\r\n", "hello"),
+                400,
+                "body_in_connect",
+            ),
+            refuses(
+                "RFC 9110 section 9.3.6: CONNECT with Transfer-Encoding",
+                connect("Transfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+                400,
+                "body_in_connect",
+            ),
+            refuses(
+                "RFC 9110 section 9.3.6: a request hidden in the body of a CONNECT",
+                connect("Content-Length: 5\r\n", &format!("hello{GET}")),
+                400,
+                "body_in_connect",
+            ),
+            refuses(
+                "RFC 9110 section 9.3.6: CONNECT with both",
+                connect("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+                400,
+                "content_length_with_transfer_encoding",
+            ),
+            ended(
+                case("RFC 9110 section 9.3.6: CONNECT with Content-Length: 0, as some clients send")
+                    .client(connect("Content-Length: 0\r\n", "early"))
+                    .client_gets(ESTABLISHED)
+                    .origin_gets("early"),
+            ),
+            ended(
+                case("RFC 9110 section 10.1.1: CONNECT with an Expect")
+                    .client(connect("Expect: 100-continue\r\n", "early"))
+                    .client_gets(ESTABLISHED)
+                    .origin_gets("early"),
+            ),
+        ],
+    );
 }
 
 #[test]
@@ -255,7 +282,9 @@ fn an_unreachable_target() {
 #[test]
 fn ports() {
     let proxy = Proxy::builder().with("tunnel", "ports = [443, \"8000-8010\"]").start();
-    for (port, allowed) in [(25, false), (80, false), (442, false), (443, true), (444, false), (7999, false), (8000, true), (8010, true), (8011, false)] {
+    for (port, allowed) in
+        [(25, false), (80, false), (442, false), (443, true), (444, false), (7999, false), (8000, true), (8010, true), (8011, false)]
+    {
         // On an address of loopback that is nobody's, so that an allowed port is refused by the kernel.
         let mut client = proxy.client();
         client.send(format!("CONNECT 127.7.7.7:{port} HTTP/1.1\r\nHost: a\r\n\r\n"));

@@ -51,12 +51,30 @@ fn malformed_fields_in_a_request() {
         _ => refuses(name, get_raw(fields), 400, reason),
     });
     run(&proxy, cases);
-    run(&proxy, [
-        refuses("RFC 9112 section 2.2: a bare LF ends the request line", "GET http://{origin}/ HTTP/1.1\nHost: {origin}\r\n\r\n", 400, "bare_line_feed"),
-        refuses("RFC 9112 section 2.2: a bare LF ends the head", "GET http://{origin}/ HTTP/1.1\r\nHost: {origin}\r\n\n", 400, "bare_line_feed"),
-        refuses("RFC 9112 section 2.2: bare LFs throughout", "GET http://{origin}/ HTTP/1.1\nHost: {origin}\n\n", 400, "bare_line_feed"),
-        refuses("RFC 9112 section 2.2: LF CR", "GET http://{origin}/ HTTP/1.1\n\rHost: {origin}\n\r\n\r", 400, "bare_line_feed"),
-    ]);
+    run(
+        &proxy,
+        [
+            refuses(
+                "RFC 9112 section 2.2: a bare LF ends the request line",
+                "GET http://{origin}/ HTTP/1.1\nHost: {origin}\r\n\r\n",
+                400,
+                "bare_line_feed",
+            ),
+            refuses(
+                "RFC 9112 section 2.2: a bare LF ends the head",
+                "GET http://{origin}/ HTTP/1.1\r\nHost: {origin}\r\n\n",
+                400,
+                "bare_line_feed",
+            ),
+            refuses(
+                "RFC 9112 section 2.2: bare LFs throughout",
+                "GET http://{origin}/ HTTP/1.1\nHost: {origin}\n\n",
+                400,
+                "bare_line_feed",
+            ),
+            refuses("RFC 9112 section 2.2: LF CR", "GET http://{origin}/ HTTP/1.1\n\rHost: {origin}\n\r\n\r", 400, "bare_line_feed"),
+        ],
+    );
 }
 
 fn refuses_with_any_reason(name: &str, fields: &[u8]) -> crate::catalogue::Case {
@@ -85,62 +103,83 @@ const UNTOUCHED: [(&str, &[u8]); 17] = [
     ("colons, quotes and commas in a value", b"X: a:b \"c, d\" ,,e;f=\"\\\"\"\r\n"),
     ("names that only look like others", b"Hosts: a\r\nX-Host: b\r\nContent-Length-: 5\r\nXTransfer-Encoding: chunked\r\n"),
     ("underscores in names, among them those that look like framing", b"X_y: 1\r\nContent_Length: 5\r\nTransfer_Encoding: chunked\r\n"),
-    ("RFC 9110 section 10.1: fields that other proxies change", b"User-Agent: x\r\nAccept-Encoding: gzip\r\nAccept: */*\r\nCookie: a=b; c=d\r\n"),
+    (
+        "RFC 9110 section 10.1: fields that other proxies change",
+        b"User-Agent: x\r\nAccept-Encoding: gzip\r\nAccept: */*\r\nCookie: a=b; c=d\r\n",
+    ),
     ("RFC 9110 section 11.6.2: Authorization is for the origin", b"Authorization: Basic dXNlcjpwYXNz\r\n"),
-    ("RFC 7239 and its like, which nobody asked us to change", b"Forwarded: for=1.2.3.4\r\nX-Forwarded-For: 1.2.3.4, 5.6.7.8\r\nX-Real-IP: 9.9.9.9\r\n"),
+    (
+        "RFC 7239 and its like, which nobody asked us to change",
+        b"Forwarded: for=1.2.3.4\r\nX-Forwarded-For: 1.2.3.4, 5.6.7.8\r\nX-Real-IP: 9.9.9.9\r\n",
+    ),
     ("RFC 9110 section 7.6.2: Max-Forwards of a GET", b"Max-Forwards: 0\r\n"),
-    ("RFC 9111 section 5: what concerns caches", b"Cache-Control: no-cache\r\nPragma: no-cache\r\nIf-None-Match: \"x\", W/\"y\"\r\nRange: bytes=0-1\r\n"),
+    (
+        "RFC 9111 section 5: what concerns caches",
+        b"Cache-Control: no-cache\r\nPragma: no-cache\r\nIf-None-Match: \"x\", W/\"y\"\r\nRange: bytes=0-1\r\n",
+    ),
 ];
 
 #[test]
 fn fields_of_a_request_pass_as_they_are() {
     let proxy = Proxy::start();
-    run(&proxy, UNTOUCHED.map(|(name, fields)| {
-        let forwarded = [b"GET / HTTP/1.1\r\nHost: {origin}\r\n", fields, b"Via: 1.1 outrider\r\n\r\n"].concat();
-        passes(name, get_raw(fields), forwarded)
-    }));
-    run(&proxy, [
-        passes(
-            "RFC 9112 section 5: fields in front of Host stay there",
-            "GET http://{origin}/ HTTP/1.1\r\nA: 1\r\nHost: {origin}\r\nB: 2\r\n\r\n",
-            "GET / HTTP/1.1\r\nA: 1\r\nHost: {origin}\r\nB: 2\r\nVia: 1.1 outrider\r\n\r\n",
-        ),
-        passes("nothing is added but Via", GET, GET_FORWARDED),
-        case("the same head, byte by byte, is the same head")
-            .client_bytewise(get("A: 1\r\nB:2 \r\nA:\t3\r\n"))
-            .origin_gets(get_forwarded("A: 1\r\nB:2 \r\nA:\t3\r\n"))
-            .answered(),
-        passes(
-            "RFC 9110 section 5.4: a value of 8000 bytes",
-            get(&format!("X: {}\r\n", "v".repeat(8000))),
-            get_forwarded(&format!("X: {}\r\n", "v".repeat(8000))),
-        ),
-    ]);
+    run(
+        &proxy,
+        UNTOUCHED.map(|(name, fields)| {
+            let forwarded = [b"GET / HTTP/1.1\r\nHost: {origin}\r\n", fields, b"Via: 1.1 outrider\r\n\r\n"].concat();
+            passes(name, get_raw(fields), forwarded)
+        }),
+    );
+    run(
+        &proxy,
+        [
+            passes(
+                "RFC 9112 section 5: fields in front of Host stay there",
+                "GET http://{origin}/ HTTP/1.1\r\nA: 1\r\nHost: {origin}\r\nB: 2\r\n\r\n",
+                "GET / HTTP/1.1\r\nA: 1\r\nHost: {origin}\r\nB: 2\r\nVia: 1.1 outrider\r\n\r\n",
+            ),
+            passes("nothing is added but Via", GET, GET_FORWARDED),
+            case("the same head, byte by byte, is the same head")
+                .client_bytewise(get("A: 1\r\nB:2 \r\nA:\t3\r\n"))
+                .origin_gets(get_forwarded("A: 1\r\nB:2 \r\nA:\t3\r\n"))
+                .answered(),
+            passes(
+                "RFC 9110 section 5.4: a value of 8000 bytes",
+                get(&format!("X: {}\r\n", "v".repeat(8000))),
+                get_forwarded(&format!("X: {}\r\n", "v".repeat(8000))),
+            ),
+        ],
+    );
 }
 
 #[test]
 fn fields_of_a_response_pass_as_they_are() {
     let proxy = Proxy::start();
     let untouched = UNTOUCHED.into_iter().filter(|(name, _)| !name.contains("look like"));
-    run(&proxy, untouched.map(|(name, fields)| {
-        let head = b"HTTP/1.1 200 OK\r\nDate: Tue, 15 Nov 1994 08:12:31 GMT\r\n";
-        let response = [head, fields, b"Content-Length: 2\r\n\r\nok"].concat();
-        let forwarded = [head, fields, b"Content-Length: 2\r\nVia: 1.1 outrider\r\n\r\nok"].concat();
-        case(format!("in a response: {name}")).client(GET).origin_gets(GET_FORWARDED).origin(response).client_gets(forwarded)
-    }));
+    run(
+        &proxy,
+        untouched.map(|(name, fields)| {
+            let head = b"HTTP/1.1 200 OK\r\nDate: Tue, 15 Nov 1994 08:12:31 GMT\r\n";
+            let response = [head, fields, b"Content-Length: 2\r\n\r\nok"].concat();
+            let forwarded = [head, fields, b"Content-Length: 2\r\nVia: 1.1 outrider\r\n\r\nok"].concat();
+            case(format!("in a response: {name}")).client(GET).origin_gets(GET_FORWARDED).origin(response).client_gets(forwarded)
+        }),
+    );
     let from_servers = "Server: x\r\nSet-Cookie: a=b\r\nset-cookie: c=d\r\nSet-Cookie: a=b\r\nWWW-Authenticate: Basic realm=\"x\"\r\nETag: \"y\"\r\nContent-Type: text/html;  charset=utf-8\r\n";
-    run(&proxy, [
-        case("RFC 9110 section 5.3: Set-Cookie and other fields of servers stay in order, apart, and in their case")
-            .client(GET)
-            .origin_gets(GET_FORWARDED)
-            .origin(response(&format!("{from_servers}Content-Length: 0\r\n"), ""))
-            .client_gets(response(&format!("{from_servers}Content-Length: 0\r\nVia: 1.1 outrider\r\n"), "")),
-        case("a response that comes byte by byte")
-            .client(GET)
-            .origin_gets(GET_FORWARDED)
-            .origin_bytewise(OK)
-            .client_gets(crate::catalogue::OK_FORWARDED),
-    ]);
+    run(
+        &proxy,
+        [
+            case("RFC 9110 section 5.3: Set-Cookie and other fields of servers stay in order, apart, and in their case")
+                .client(GET)
+                .origin_gets(GET_FORWARDED)
+                .origin(response(&format!("{from_servers}Content-Length: 0\r\n"), ""))
+                .client_gets(response(&format!("{from_servers}Content-Length: 0\r\nVia: 1.1 outrider\r\n"), "")),
+            case("a response that comes byte by byte")
+                .client(GET)
+                .origin_gets(GET_FORWARDED)
+                .origin_bytewise(OK)
+                .client_gets(crate::catalogue::OK_FORWARDED),
+        ],
+    );
 }
 
 #[test]
@@ -157,22 +196,28 @@ fn status_lines() {
         ("RFC 9110 section 15.5: a 404 is the origin's own", b"404 Not Found"),
         ("RFC 9110 section 15.6.3: a 502 of the origin is its own", b"502 Bad Gateway"),
     ];
-    run(&proxy, passed.map(|(name, status)| {
-        let line = [b"HTTP/1.1 ", status].concat();
-        let rest = "\r\nDate: Tue, 15 Nov 1994 08:12:31 GMT\r\nContent-Length: 0\r\n";
-        case(name)
+    run(
+        &proxy,
+        passed.map(|(name, status)| {
+            let line = [b"HTTP/1.1 ", status].concat();
+            let rest = "\r\nDate: Tue, 15 Nov 1994 08:12:31 GMT\r\nContent-Length: 0\r\n";
+            case(name)
+                .client(GET)
+                .origin_gets(GET_FORWARDED)
+                .origin([&line, rest.as_bytes(), b"\r\n"].concat())
+                .client_gets([&line, rest.as_bytes(), b"Via: 1.1 outrider\r\n\r\n"].concat())
+                .goes_on()
+        }),
+    );
+    run(
+        &proxy,
+        [case("RFC 9112 section 4: a status line without the space before the phrase it lacks")
             .client(GET)
             .origin_gets(GET_FORWARDED)
-            .origin([&line, rest.as_bytes(), b"\r\n"].concat())
-            .client_gets([&line, rest.as_bytes(), b"Via: 1.1 outrider\r\n\r\n"].concat())
-            .goes_on()
-    }));
-    run(&proxy, [case("RFC 9112 section 4: a status line without the space before the phrase it lacks")
-        .client(GET)
-        .origin_gets(GET_FORWARDED)
-        .origin("HTTP/1.1 200\r\nDate: Tue, 15 Nov 1994 08:12:31 GMT\r\nContent-Length: 0\r\n\r\n")
-        .client_gets("HTTP/1.1 200 \r\nDate: Tue, 15 Nov 1994 08:12:31 GMT\r\nContent-Length: 0\r\nVia: 1.1 outrider\r\n\r\n")
-        .goes_on()]);
+            .origin("HTTP/1.1 200\r\nDate: Tue, 15 Nov 1994 08:12:31 GMT\r\nContent-Length: 0\r\n\r\n")
+            .client_gets("HTTP/1.1 200 \r\nDate: Tue, 15 Nov 1994 08:12:31 GMT\r\nContent-Length: 0\r\nVia: 1.1 outrider\r\n\r\n")
+            .goes_on()],
+    );
 }
 
 #[test]
@@ -202,38 +247,44 @@ fn malformed_heads_of_a_response() {
         ("RFC 9112 section 4: a control byte in the phrase", format!("HTTP/1.1 200 O\x01K\r\n{rest}").into(), ""),
         ("RFC 9110 section 2.5: a response of HTTP/2.0 in text", format!("HTTP/2.0 200 OK\r\n{rest}").into(), "unsupported_version"),
     ];
-    run(&proxy, bad.map(|(name, response, reason)| {
-        let case = case(format!("in a response: {name}")).client(GET).origin_gets(GET_FORWARDED).origin(response);
-        let case = match reason {
-            "" => case.step(|scene| {
-                let reply = scene.client().expect_response();
-                assert_eq!(reply.head.status(), 502, "{:?}", reply.head);
-            }),
-            reason => case.local_reply(502, reason),
-        };
-        case.logged("response_flags", "UPE").origin_gets_end().goes_on_anew()
-    }));
+    run(
+        &proxy,
+        bad.map(|(name, response, reason)| {
+            let case = case(format!("in a response: {name}")).client(GET).origin_gets(GET_FORWARDED).origin(response);
+            let case = match reason {
+                "" => case.step(|scene| {
+                    let reply = scene.client().expect_response();
+                    assert_eq!(reply.head.status(), 502, "{:?}", reply.head);
+                }),
+                reason => case.local_reply(502, reason),
+            };
+            case.logged("response_flags", "UPE").origin_gets_end().goes_on_anew()
+        }),
+    );
 }
 
 /// RFC 9110 section 6.6.1.
 #[test]
 fn date() {
     let proxy = Proxy::start();
-    run(&proxy, [
-        case("RFC 9110 section 6.6.1: a response without Date gets one")
-            .client(GET)
-            .origin_gets(GET_FORWARDED)
-            .origin("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-            .client_gets("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nDate: {date}\r\nVia: 1.1 outrider\r\n\r\n"),
-        case("RFC 9110 section 6.6.1: a Date stays as it is, even a strange one")
-            .client(GET)
-            .origin_gets(GET_FORWARDED)
-            .origin("HTTP/1.1 200 OK\r\ndate: yesterday\r\nContent-Length: 0\r\n\r\n")
-            .client_gets("HTTP/1.1 200 OK\r\ndate: yesterday\r\nContent-Length: 0\r\nVia: 1.1 outrider\r\n\r\n"),
-        case("RFC 9110 section 6.6.1: nor does a 304 go without")
-            .client(GET)
-            .origin_gets(GET_FORWARDED)
-            .origin("HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n")
-            .client_gets("HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\nDate: {date}\r\nVia: 1.1 outrider\r\n\r\n"),
-    ]);
+    run(
+        &proxy,
+        [
+            case("RFC 9110 section 6.6.1: a response without Date gets one")
+                .client(GET)
+                .origin_gets(GET_FORWARDED)
+                .origin("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                .client_gets("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nDate: {date}\r\nVia: 1.1 outrider\r\n\r\n"),
+            case("RFC 9110 section 6.6.1: a Date stays as it is, even a strange one")
+                .client(GET)
+                .origin_gets(GET_FORWARDED)
+                .origin("HTTP/1.1 200 OK\r\ndate: yesterday\r\nContent-Length: 0\r\n\r\n")
+                .client_gets("HTTP/1.1 200 OK\r\ndate: yesterday\r\nContent-Length: 0\r\nVia: 1.1 outrider\r\n\r\n"),
+            case("RFC 9110 section 6.6.1: nor does a 304 go without")
+                .client(GET)
+                .origin_gets(GET_FORWARDED)
+                .origin("HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n")
+                .client_gets("HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\nDate: {date}\r\nVia: 1.1 outrider\r\n\r\n"),
+        ],
+    );
 }

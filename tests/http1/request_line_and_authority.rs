@@ -16,26 +16,29 @@ fn get_hosts(hosts: &str) -> String {
 #[test]
 fn empty_lines() {
     let proxy = Proxy::start();
-    run(&proxy, [
-        passes("RFC 9112 section 2.2: an empty line before the request line is skipped", format!("\r\n{GET}"), GET_FORWARDED),
-        passes("RFC 9112 section 2.2: two empty lines before the request line are skipped", format!("\r\n\r\n{GET}"), GET_FORWARDED),
-        case("RFC 9112 section 2.2: an empty line after a request, from clients that end a body so")
-            .client(format!("{GET}\r\n"))
-            .origin_gets(GET_FORWARDED)
-            .answered()
-            .goes_on(),
-        refuses("RFC 9112 section 2.2: empty lines without end", "\r\n".repeat(100) + GET, 400, "too_many_empty_lines"),
-        refuses("RFC 9112 section 2.2: a bare LF before the request line", format!("\n{GET}"), 400, "bare_line_feed"),
-        refuses("RFC 9112 section 2.2: a bare CR before the request line", format!("\r{GET}"), 400, "control_byte"),
-        case("RFC 9112 section 2.2: white space between the request line and the first field")
-            .client("GET http://{origin}/ HTTP/1.1\r\n Host: {origin}\r\n\r\n")
-            .refused(400, "obsolete_fold")
-            .origin_gets_nothing(),
-        case("RFC 9112 section 2.2: a tab between the request line and the first field")
-            .client("GET http://{origin}/ HTTP/1.1\r\n\tX: y\r\nHost: {origin}\r\n\r\n")
-            .refused(400, "obsolete_fold")
-            .origin_gets_nothing(),
-    ]);
+    run(
+        &proxy,
+        [
+            passes("RFC 9112 section 2.2: an empty line before the request line is skipped", format!("\r\n{GET}"), GET_FORWARDED),
+            passes("RFC 9112 section 2.2: two empty lines before the request line are skipped", format!("\r\n\r\n{GET}"), GET_FORWARDED),
+            case("RFC 9112 section 2.2: an empty line after a request, from clients that end a body so")
+                .client(format!("{GET}\r\n"))
+                .origin_gets(GET_FORWARDED)
+                .answered()
+                .goes_on(),
+            refuses("RFC 9112 section 2.2: empty lines without end", "\r\n".repeat(100) + GET, 400, "too_many_empty_lines"),
+            refuses("RFC 9112 section 2.2: a bare LF before the request line", format!("\n{GET}"), 400, "bare_line_feed"),
+            refuses("RFC 9112 section 2.2: a bare CR before the request line", format!("\r{GET}"), 400, "control_byte"),
+            case("RFC 9112 section 2.2: white space between the request line and the first field")
+                .client("GET http://{origin}/ HTTP/1.1\r\n Host: {origin}\r\n\r\n")
+                .refused(400, "obsolete_fold")
+                .origin_gets_nothing(),
+            case("RFC 9112 section 2.2: a tab between the request line and the first field")
+                .client("GET http://{origin}/ HTTP/1.1\r\n\tX: y\r\nHost: {origin}\r\n\r\n")
+                .refused(400, "obsolete_fold")
+                .origin_gets_nothing(),
+        ],
+    );
 }
 
 #[test]
@@ -79,16 +82,33 @@ fn shape_of_the_request_line() {
 
     let methods = ["PROPFIND", "M-SEARCH", "get", "Get", "X", "PATCH", "QUERY", "!#$%&'*+-.^_`|~09azAZ"].map(|method| {
         let name = format!("RFC 9110 section 9.1: {method} is a method like any other");
-        passes(name, with_line(&format!("{method} http://{{origin}}/ HTTP/1.1")), format!("{method} / HTTP/1.1\r\nHost: {{origin}}\r\nVia: 1.1 outrider\r\n\r\n"))
+        passes(
+            name,
+            with_line(&format!("{method} http://{{origin}}/ HTTP/1.1")),
+            format!("{method} / HTTP/1.1\r\nHost: {{origin}}\r\nVia: 1.1 outrider\r\n\r\n"),
+        )
     });
     run(&proxy, methods);
 
-    run(&proxy, [
-        refuses("RFC 9112 section 2.2: a control byte in the method", with_line("GE\x01T http://{origin}/ HTTP/1.1"), 400, "invalid_request_line"),
-        refuses("RFC 9112 section 2.2: NUL in the method", with_line("GE\0T http://{origin}/ HTTP/1.1"), 400, "invalid_request_line"),
-        refuses("RFC 9112 section 2.2: a TLS ClientHello is answered at once", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "not_http"),
-        refuses("RFC 9113 section 3.4: the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "unsupported_version"),
-    ]);
+    run(
+        &proxy,
+        [
+            refuses(
+                "RFC 9112 section 2.2: a control byte in the method",
+                with_line("GE\x01T http://{origin}/ HTTP/1.1"),
+                400,
+                "invalid_request_line",
+            ),
+            refuses("RFC 9112 section 2.2: NUL in the method", with_line("GE\0T http://{origin}/ HTTP/1.1"), 400, "invalid_request_line"),
+            refuses(
+                "RFC 9112 section 2.2: a TLS ClientHello is answered at once",
+                b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+                400,
+                "not_http",
+            ),
+            refuses("RFC 9113 section 3.4: the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "unsupported_version"),
+        ],
+    );
 }
 
 /// What stands in a target beside the allowed bytes is refused, and the reasons may be several.
@@ -110,54 +130,67 @@ fn control_bytes_in_a_target() {
             .origin_gets_nothing()
     });
     run(&proxy, cases);
-    run(&proxy, [refuses(
-        "RFC 9112 section 2.2: a bare LF in a target",
-        "GET http://{origin}/a\nb HTTP/1.1\r\nHost: {origin}\r\n\r\n",
-        400,
-        "bare_line_feed",
-    )]);
+    run(
+        &proxy,
+        [refuses(
+            "RFC 9112 section 2.2: a bare LF in a target",
+            "GET http://{origin}/a\nb HTTP/1.1\r\nHost: {origin}\r\n\r\n",
+            400,
+            "bare_line_feed",
+        )],
+    );
 }
 
 #[test]
 fn absolute_form() {
     let proxy = Proxy::start();
     let path = |name: &str, target: &str, path: &str| {
-        passes(format!("{name}: {target}"), get_target(target), format!("GET {path} HTTP/1.1\r\nHost: {{origin}}\r\nVia: 1.1 outrider\r\n\r\n"))
+        passes(
+            format!("{name}: {target}"),
+            get_target(target),
+            format!("GET {path} HTTP/1.1\r\nHost: {{origin}}\r\nVia: 1.1 outrider\r\n\r\n"),
+        )
     };
     let bytes = "RFC 9110 section 7.7: path and query byte for byte";
-    run(&proxy, [
-        path("RFC 9110 section 4.2.3: the scheme in any case", "HTTP://{origin}/", "/"),
-        path("RFC 9110 section 4.2.3: the scheme in any case", "hTTp://{origin}/x", "/x"),
-        path("RFC 9112 section 3.2.1: an empty path becomes /", "http://{origin}", "/"),
-        path("RFC 9112 section 3.2.1: an empty path before a query becomes /", "http://{origin}?a=b", "/?a=b"),
-        path(bytes, "http://{origin}/?", "/?"),
-        path(bytes, "http://{origin}//", "//"),
-        path(bytes, "http://{origin}/a/../b/./c//d/", "/a/../b/./c//d/"),
-        path(bytes, "http://{origin}/%7e%7E%2f%2F%00%zz%", "/%7e%7E%2f%2F%00%zz%"),
-        path(bytes, "http://{origin}/a;b=c,d:e@f!g$h&i'(j)*+k=~_-.", "/a;b=c,d:e@f!g$h&i'(j)*+k=~_-."),
-        path(bytes, "http://{origin}/?a=b&&c=%20+d?e/f", "/?a=b&&c=%20+d?e/f"),
-        path(bytes, "http://{origin}/?http://elsewhere/", "/?http://elsewhere/"),
-        path(bytes, "http://{origin}/http://elsewhere/", "/http://elsewhere/"),
-        path("what browsers send though RFC 3986 has it not", "http://{origin}/<>\"{}|^`[]\\", "/<>\"{}|^`[]\\"),
-    ]);
+    run(
+        &proxy,
+        [
+            path("RFC 9110 section 4.2.3: the scheme in any case", "HTTP://{origin}/", "/"),
+            path("RFC 9110 section 4.2.3: the scheme in any case", "hTTp://{origin}/x", "/x"),
+            path("RFC 9112 section 3.2.1: an empty path becomes /", "http://{origin}", "/"),
+            path("RFC 9112 section 3.2.1: an empty path before a query becomes /", "http://{origin}?a=b", "/?a=b"),
+            path(bytes, "http://{origin}/?", "/?"),
+            path(bytes, "http://{origin}//", "//"),
+            path(bytes, "http://{origin}/a/../b/./c//d/", "/a/../b/./c//d/"),
+            path(bytes, "http://{origin}/%7e%7E%2f%2F%00%zz%", "/%7e%7E%2f%2F%00%zz%"),
+            path(bytes, "http://{origin}/a;b=c,d:e@f!g$h&i'(j)*+k=~_-.", "/a;b=c,d:e@f!g$h&i'(j)*+k=~_-."),
+            path(bytes, "http://{origin}/?a=b&&c=%20+d?e/f", "/?a=b&&c=%20+d?e/f"),
+            path(bytes, "http://{origin}/?http://elsewhere/", "/?http://elsewhere/"),
+            path(bytes, "http://{origin}/http://elsewhere/", "/http://elsewhere/"),
+            path("what browsers send though RFC 3986 has it not", "http://{origin}/<>\"{}|^`[]\\", "/<>\"{}|^`[]\\"),
+        ],
+    );
 
-    run(&proxy, [
-        passes(
-            "RFC 9112 section 3.2.4: OPTIONS without a path becomes *",
-            "OPTIONS http://{origin} HTTP/1.1\r\nHost: {origin}\r\n\r\n",
-            "OPTIONS * HTTP/1.1\r\nHost: {origin}\r\nVia: 1.1 outrider\r\n\r\n",
-        ),
-        passes(
-            "RFC 9112 section 3.2.4: OPTIONS with the path / keeps it",
-            "OPTIONS http://{origin}/ HTTP/1.1\r\nHost: {origin}\r\n\r\n",
-            "OPTIONS / HTTP/1.1\r\nHost: {origin}\r\nVia: 1.1 outrider\r\n\r\n",
-        ),
-        passes(
-            "RFC 9112 section 3.2.4: OPTIONS with a query has a path",
-            "OPTIONS http://{origin}?x HTTP/1.1\r\nHost: {origin}\r\n\r\n",
-            "OPTIONS /?x HTTP/1.1\r\nHost: {origin}\r\nVia: 1.1 outrider\r\n\r\n",
-        ),
-    ]);
+    run(
+        &proxy,
+        [
+            passes(
+                "RFC 9112 section 3.2.4: OPTIONS without a path becomes *",
+                "OPTIONS http://{origin} HTTP/1.1\r\nHost: {origin}\r\n\r\n",
+                "OPTIONS * HTTP/1.1\r\nHost: {origin}\r\nVia: 1.1 outrider\r\n\r\n",
+            ),
+            passes(
+                "RFC 9112 section 3.2.4: OPTIONS with the path / keeps it",
+                "OPTIONS http://{origin}/ HTTP/1.1\r\nHost: {origin}\r\n\r\n",
+                "OPTIONS / HTTP/1.1\r\nHost: {origin}\r\nVia: 1.1 outrider\r\n\r\n",
+            ),
+            passes(
+                "RFC 9112 section 3.2.4: OPTIONS with a query has a path",
+                "OPTIONS http://{origin}?x HTTP/1.1\r\nHost: {origin}\r\n\r\n",
+                "OPTIONS /?x HTTP/1.1\r\nHost: {origin}\r\nVia: 1.1 outrider\r\n\r\n",
+            ),
+        ],
+    );
 
     let refused = [
         ("RFC 9110 section 4.2.2: https in absolute-form, where it is not configured", "https://{origin}/", "unsupported_scheme"),
@@ -214,7 +247,11 @@ fn authority() {
         ("an empty label", "http://a..b/", "invalid_host"),
         ("a dot for a host", "http://./", "invalid_host"),
         ("a label of 64 bytes", &format!("http://{}/", "a".repeat(64)), "invalid_host"),
-        ("a name of 255 bytes", &format!("http://{}/", ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(63)].join(".")), "invalid_host"),
+        (
+            "a name of 255 bytes",
+            &format!("http://{}/", ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(63)].join(".")),
+            "invalid_host",
+        ),
         ("five parts of an IPv4 address", "http://1.2.3.4.5/", "invalid_host"),
         ("an IPv4 part over 255", "http://256.0.0.1/", "invalid_host"),
         ("a number over 32 bits", "http://4294967296/", "invalid_host"),
@@ -223,14 +260,18 @@ fn authority() {
     run(&proxy, refused.map(|(what, target, reason)| refuses(name(what), get_target(target), 400, reason)));
 
     // What goes out in Host is what the client wrote, in whatever spelling.
-    let spelled = ["127.1:{port}", "2130706433:{port}", "0x7f000001:{port}", "0177.0.0.1:{port}", "127.0.0.1.:{port}", "%31%32%37.0.0.1:{port}"];
-    run(&proxy, spelled.map(|authority| {
-        passes(
-            format!("RFC 9110 section 7.2: an address in another spelling goes out as it was written: {authority}"),
-            format!("GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\n\r\n"),
-            format!("GET / HTTP/1.1\r\nHost: {authority}\r\nVia: 1.1 outrider\r\n\r\n"),
-        )
-    }));
+    let spelled =
+        ["127.1:{port}", "2130706433:{port}", "0x7f000001:{port}", "0177.0.0.1:{port}", "127.0.0.1.:{port}", "%31%32%37.0.0.1:{port}"];
+    run(
+        &proxy,
+        spelled.map(|authority| {
+            passes(
+                format!("RFC 9110 section 7.2: an address in another spelling goes out as it was written: {authority}"),
+                format!("GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\n\r\n"),
+                format!("GET / HTTP/1.1\r\nHost: {authority}\r\nVia: 1.1 outrider\r\n\r\n"),
+            )
+        }),
+    );
 }
 
 #[test]
@@ -304,53 +345,59 @@ fn host() {
     run(&proxy, refused.map(|(what, hosts, reason)| refuses(name(what), get_hosts(hosts), 400, reason)));
 
     let replaced = "RFC 9112 section 3.2.2: the authority of the target takes the place of Host";
-    run(&proxy, [
-        passes(replaced, get_hosts("Host: other.test\r\n"), GET_FORWARDED),
-        passes(
-            format!("{replaced}, where it stood"),
-            get_hosts("A: 1\r\nhOST: other.test:99\r\nB: 2\r\n"),
-            "GET / HTTP/1.1\r\nA: 1\r\nhOST: {origin}\r\nB: 2\r\nVia: 1.1 outrider\r\n\r\n",
-        ),
-        passes(
-            "RFC 9112 section 3.2.2: a Host that agrees leaves as it came",
-            get_hosts("A: 1\r\nHost:\t  {origin} \t\r\nB: 2\r\n"),
-            "GET / HTTP/1.1\r\nA: 1\r\nHost:\t  {origin} \t\r\nB: 2\r\nVia: 1.1 outrider\r\n\r\n",
-        ),
-        case("RFC 9112 section 3.2.2: a request for one host on a connection used for another goes to the one in its target")
-            .client(GET)
-            .origin_gets(GET_FORWARDED)
-            .answered()
-            .client("GET http://{origin}/b HTTP/1.1\r\nHost: elsewhere.test\r\n\r\n")
-            .origin_gets("GET /b HTTP/1.1\r\nHost: {origin}\r\nVia: 1.1 outrider\r\n\r\n")
-            .answered(),
-    ]);
+    run(
+        &proxy,
+        [
+            passes(replaced, get_hosts("Host: other.test\r\n"), GET_FORWARDED),
+            passes(
+                format!("{replaced}, where it stood"),
+                get_hosts("A: 1\r\nhOST: other.test:99\r\nB: 2\r\n"),
+                "GET / HTTP/1.1\r\nA: 1\r\nhOST: {origin}\r\nB: 2\r\nVia: 1.1 outrider\r\n\r\n",
+            ),
+            passes(
+                "RFC 9112 section 3.2.2: a Host that agrees leaves as it came",
+                get_hosts("A: 1\r\nHost:\t  {origin} \t\r\nB: 2\r\n"),
+                "GET / HTTP/1.1\r\nA: 1\r\nHost:\t  {origin} \t\r\nB: 2\r\nVia: 1.1 outrider\r\n\r\n",
+            ),
+            case("RFC 9112 section 3.2.2: a request for one host on a connection used for another goes to the one in its target")
+                .client(GET)
+                .origin_gets(GET_FORWARDED)
+                .answered()
+                .client("GET http://{origin}/b HTTP/1.1\r\nHost: elsewhere.test\r\n\r\n")
+                .origin_gets("GET /b HTTP/1.1\r\nHost: {origin}\r\nVia: 1.1 outrider\r\n\r\n")
+                .answered(),
+        ],
+    );
 }
 
 /// Requests that are for the proxy itself.
 #[test]
 fn origin_form() {
     let proxy = Proxy::start();
-    run(&proxy, [
-        case("RFC 9112 section 3.2.1: origin-form is told how to use a proxy")
-            .client("GET / HTTP/1.1\r\nHost: proxy.test\r\n\r\n")
-            .local_reply(400, "not_a_proxy_request"),
-        case("RFC 9112 section 3.2.1: the same connection can be used for a good request")
-            .client("GET /index.html HTTP/1.1\r\nHost: proxy.test\r\n\r\n")
-            .local_reply(400, "not_a_proxy_request")
-            .goes_on(),
-        case("RFC 9112 section 3.2: an origin-form request with an empty Host")
-            .client("GET / HTTP/1.1\r\nHost:\r\n\r\n")
-            .local_reply(400, "not_a_proxy_request"),
-        refuses("RFC 9112 section 3.2: an origin-form request without Host", "GET / HTTP/1.1\r\n\r\n", 400, "missing_host"),
-        refuses("RFC 9112 section 3.2.1: a fragment in origin-form", "GET /#x HTTP/1.1\r\nHost: a\r\n\r\n", 400, "fragment_in_target"),
-        case("an origin-form request with a body leaves nothing that could be taken for a request")
-            .client("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18\r\n\r\nGET / HTTP/1.1\r\n\r\n")
-            .step(|scene| {
-                let reply = scene.client().expect_response();
-                assert_eq!(reply.head.status(), 400);
-            })
-            .origin_gets_nothing(),
-    ]);
+    run(
+        &proxy,
+        [
+            case("RFC 9112 section 3.2.1: origin-form is told how to use a proxy")
+                .client("GET / HTTP/1.1\r\nHost: proxy.test\r\n\r\n")
+                .local_reply(400, "not_a_proxy_request"),
+            case("RFC 9112 section 3.2.1: the same connection can be used for a good request")
+                .client("GET /index.html HTTP/1.1\r\nHost: proxy.test\r\n\r\n")
+                .local_reply(400, "not_a_proxy_request")
+                .goes_on(),
+            case("RFC 9112 section 3.2: an origin-form request with an empty Host")
+                .client("GET / HTTP/1.1\r\nHost:\r\n\r\n")
+                .local_reply(400, "not_a_proxy_request"),
+            refuses("RFC 9112 section 3.2: an origin-form request without Host", "GET / HTTP/1.1\r\n\r\n", 400, "missing_host"),
+            refuses("RFC 9112 section 3.2.1: a fragment in origin-form", "GET /#x HTTP/1.1\r\nHost: a\r\n\r\n", 400, "fragment_in_target"),
+            case("an origin-form request with a body leaves nothing that could be taken for a request")
+                .client("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18\r\n\r\nGET / HTTP/1.1\r\n\r\n")
+                .step(|scene| {
+                    let reply = scene.client().expect_response();
+                    assert_eq!(reply.head.status(), 400);
+                })
+                .origin_gets_nothing(),
+        ],
+    );
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: proxy.test\r\n\r\n");
     let body = client.expect_response().body;

@@ -81,41 +81,52 @@ fn extra_bytes() {
     let no_body = "HTTP/1.1 204 No Content\r\nDate: x\r\n\r\n";
     let not_modified = "HTTP/1.1 304 Not Modified\r\nDate: x\r\nContent-Length: 42\r\n\r\n";
     let with_via = |response: &str| response.replace("\r\n\r\n", "\r\nVia: 1.1 outrider\r\n\r\n");
-    run(&proxy, [
-        get("a second response behind one with a length", OK.into(), OK_FORWARDED.into()),
-        get("a second response behind an empty one", response("Content-Length: 0\r\n", ""), response_forwarded("Content-Length: 0\r\n", "")),
-        get("a second response behind a 204", no_body.into(), with_via(no_body)),
-        get("a body behind a 304", not_modified.into(), with_via(not_modified)),
-        extra(
-            "a body behind an answer to HEAD",
-            GET.replace("GET", "HEAD"),
-            GET_FORWARDED.replace("GET", "HEAD"),
-            response("Content-Length: 42\r\n", ""),
-            response_forwarded("Content-Length: 42\r\n", ""),
-        ),
-        case("RFC 9112 section 9.2: a second response behind a chunked one")
-            .client(GET)
-            .origin_gets(GET_FORWARDED)
-            .origin(response("Transfer-Encoding: chunked\r\n", "2\r\nok\r\n0\r\n\r\n") + EVIL)
-            .client_gets_chunked(response_forwarded("Transfer-Encoding: chunked\r\n", ""), "ok")
-            .goes_on_anew(),
-        get("more body than its length", response("Content-Length: 2\r\n", "okmore"), response_forwarded("Content-Length: 2\r\n", "ok")),
-        get("a stray CRLF", format!("{OK}\r\n"), OK_FORWARDED.into()),
-        pooled("RFC 9112 section 9.2: a response that comes while the connection is idle").origin(EVIL).goes_on_anew(),
-        pooled("RFC 9112 section 9.2: a 408 of an origin that closes an idle connection")
-            .origin("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            .origin_closes()
-            .goes_on_anew(),
-        pooled("RFC 9112 section 9.2: a single byte on an idle connection").origin("\n").goes_on_anew(),
-        pooled("RFC 9112 section 9.5: an end on an idle connection").origin_closes().goes_on_anew(),
-        pooled("RFC 9112 section 9.5: half an end on an idle connection").origin_half_closes().goes_on_anew(),
-        pooled("RFC 9112 section 9.5: a reset on an idle connection").origin_resets().goes_on_anew(),
-        pooled("RFC 9112 section 9.5: a POST after an end on an idle connection goes to a fresh one")
-            .origin_closes()
-            .client(post("Content-Length: 5\r\n", "hello"))
-            .origin_gets_anew(post_forwarded("Content-Length: 5\r\n") + "hello")
-            .answered(),
-    ]);
+    run(
+        &proxy,
+        [
+            get("a second response behind one with a length", OK.into(), OK_FORWARDED.into()),
+            get(
+                "a second response behind an empty one",
+                response("Content-Length: 0\r\n", ""),
+                response_forwarded("Content-Length: 0\r\n", ""),
+            ),
+            get("a second response behind a 204", no_body.into(), with_via(no_body)),
+            get("a body behind a 304", not_modified.into(), with_via(not_modified)),
+            extra(
+                "a body behind an answer to HEAD",
+                GET.replace("GET", "HEAD"),
+                GET_FORWARDED.replace("GET", "HEAD"),
+                response("Content-Length: 42\r\n", ""),
+                response_forwarded("Content-Length: 42\r\n", ""),
+            ),
+            case("RFC 9112 section 9.2: a second response behind a chunked one")
+                .client(GET)
+                .origin_gets(GET_FORWARDED)
+                .origin(response("Transfer-Encoding: chunked\r\n", "2\r\nok\r\n0\r\n\r\n") + EVIL)
+                .client_gets_chunked(response_forwarded("Transfer-Encoding: chunked\r\n", ""), "ok")
+                .goes_on_anew(),
+            get(
+                "more body than its length",
+                response("Content-Length: 2\r\n", "okmore"),
+                response_forwarded("Content-Length: 2\r\n", "ok"),
+            ),
+            get("a stray CRLF", format!("{OK}\r\n"), OK_FORWARDED.into()),
+            pooled("RFC 9112 section 9.2: a response that comes while the connection is idle").origin(EVIL).goes_on_anew(),
+            pooled("RFC 9112 section 9.2: a 408 of an origin that closes an idle connection")
+                .origin("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                .origin_closes()
+                .goes_on_anew(),
+            pooled("RFC 9112 section 9.2: a single byte on an idle connection").origin("\n").goes_on_anew(),
+            pooled("RFC 9112 section 9.5: an end on an idle connection").origin_closes().goes_on_anew(),
+            pooled("RFC 9112 section 9.5: half an end on an idle connection").origin_half_closes().goes_on_anew(),
+            pooled("RFC 9112 section 9.5: a reset on an idle connection").origin_resets().goes_on_anew(),
+            pooled("RFC 9112 section 9.5: a POST after an end on an idle connection goes to a fresh one")
+                .origin_closes()
+                .client(post("Content-Length: 5\r\n", "hello"))
+                .origin_gets_anew(post_forwarded("Content-Length: 5\r\n") + "hello")
+                .answered(),
+        ],
+    );
 }
 
 /// A request on a reused connection that dies before any byte of an answer.
@@ -136,92 +147,108 @@ fn retries() {
             .origin_closes()
             .fault(502, "upstream_closed", "UC", "connection_terminated")
     };
-    run(&proxy, [
-        retried("GET", "", "").answered().goes_on(),
-        retried("HEAD", "", "").origin(response("Content-Length: 2\r\n", "")).client_gets(response_forwarded("Content-Length: 2\r\n", "")),
-        retried("OPTIONS", "", "").answered(),
-        retried("TRACE", "", "").answered(),
-        retried("DELETE", "", "").answered(),
-        retried("PUT", "Content-Length: 5\r\n", "hello").answered(),
-        retried("GET", "Content-Length: 5\r\n", "hello").answered(),
-        pooled("RFC 9110 section 9.2.2: after a reset, too")
-            .client(request("GET", "", ""))
-            .origin_gets(forwarded("GET", "", ""))
-            .origin_resets()
-            .origin_gets_anew(forwarded("GET", "", ""))
-            .answered(),
-        retried("GET", "", "").named("a retry is made once: the fresh connection's end is final").origin_closes().fault(502, "upstream_closed", "UC", "connection_terminated"),
-        not_retried("POST", "Content-Length: 5\r\n", "hello"),
-        not_retried("POST", "Content-Length: 0\r\n", ""),
-        not_retried("PATCH", "Content-Length: 5\r\n", "hello"),
-        not_retried("get", "", ""),
-        not_retried("PROPFIND", "", ""),
-        pooled("RFC 9110 section 9.2.2: a PUT whose body is not at hand is not sent again")
-            .client(request("PUT", "Content-Length: 1000000\r\n", "hello"))
-            .origin_gets(forwarded("PUT", "Content-Length: 1000000\r\n", "hello"))
-            .origin_closes()
-            .fault(502, "upstream_closed", "UC", "connection_terminated"),
-        pooled("RFC 9110 section 9.2.2: a byte of an answer is an answer")
-            .client(request("GET", "", ""))
-            .origin_gets(forwarded("GET", "", ""))
-            .origin("HTTP/1.1 ")
-            .origin_closes()
-            .step(|scene| assert_eq!(scene.client().expect_response().head.status(), 502)),
-        pooled("RFC 9110 section 9.2.2: so is an interim response")
-            .client(request("GET", "", ""))
-            .origin_gets(forwarded("GET", "", ""))
-            .origin("HTTP/1.1 103 Early Hints\r\n\r\n")
-            .client_gets("HTTP/1.1 103 Early Hints\r\nVia: 1.1 outrider\r\n\r\n")
-            .origin_closes()
-            .step(|scene| {
-                scene.client().half_close();
-                let (rest, _) = scene.client().read_to_end();
-                assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 502 "), "{}", crate::kit::dump(&rest));
-            })
-            .client_closes(),
-    ]);
+    run(
+        &proxy,
+        [
+            retried("GET", "", "").answered().goes_on(),
+            retried("HEAD", "", "")
+                .origin(response("Content-Length: 2\r\n", ""))
+                .client_gets(response_forwarded("Content-Length: 2\r\n", "")),
+            retried("OPTIONS", "", "").answered(),
+            retried("TRACE", "", "").answered(),
+            retried("DELETE", "", "").answered(),
+            retried("PUT", "Content-Length: 5\r\n", "hello").answered(),
+            retried("GET", "Content-Length: 5\r\n", "hello").answered(),
+            pooled("RFC 9110 section 9.2.2: after a reset, too")
+                .client(request("GET", "", ""))
+                .origin_gets(forwarded("GET", "", ""))
+                .origin_resets()
+                .origin_gets_anew(forwarded("GET", "", ""))
+                .answered(),
+            retried("GET", "", "").named("a retry is made once: the fresh connection's end is final").origin_closes().fault(
+                502,
+                "upstream_closed",
+                "UC",
+                "connection_terminated",
+            ),
+            not_retried("POST", "Content-Length: 5\r\n", "hello"),
+            not_retried("POST", "Content-Length: 0\r\n", ""),
+            not_retried("PATCH", "Content-Length: 5\r\n", "hello"),
+            not_retried("get", "", ""),
+            not_retried("PROPFIND", "", ""),
+            pooled("RFC 9110 section 9.2.2: a PUT whose body is not at hand is not sent again")
+                .client(request("PUT", "Content-Length: 1000000\r\n", "hello"))
+                .origin_gets(forwarded("PUT", "Content-Length: 1000000\r\n", "hello"))
+                .origin_closes()
+                .fault(502, "upstream_closed", "UC", "connection_terminated"),
+            pooled("RFC 9110 section 9.2.2: a byte of an answer is an answer")
+                .client(request("GET", "", ""))
+                .origin_gets(forwarded("GET", "", ""))
+                .origin("HTTP/1.1 ")
+                .origin_closes()
+                .step(|scene| assert_eq!(scene.client().expect_response().head.status(), 502)),
+            pooled("RFC 9110 section 9.2.2: so is an interim response")
+                .client(request("GET", "", ""))
+                .origin_gets(forwarded("GET", "", ""))
+                .origin("HTTP/1.1 103 Early Hints\r\n\r\n")
+                .client_gets("HTTP/1.1 103 Early Hints\r\nVia: 1.1 outrider\r\n\r\n")
+                .origin_closes()
+                .step(|scene| {
+                    scene.client().half_close();
+                    let (rest, _) = scene.client().read_to_end();
+                    assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 502 "), "{}", crate::kit::dump(&rest));
+                })
+                .client_closes(),
+        ],
+    );
     assert!(proxy.stats("cluster.upstream_rq_retry") >= 9);
     let proxy = Proxy::builder().cluster("max_retries = 0").start();
-    run(&proxy, [pooled("max_retries = 0: nothing is sent again")
-        .client(request("GET", "", ""))
-        .origin_gets(forwarded("GET", "", ""))
-        .origin_closes()
-        .step(|scene| assert!(scene.client().expect_response().head.status() >= 502))]);
+    run(
+        &proxy,
+        [pooled("max_retries = 0: nothing is sent again")
+            .client(request("GET", "", ""))
+            .origin_gets(forwarded("GET", "", ""))
+            .origin_closes()
+            .step(|scene| assert!(scene.client().expect_response().head.status() >= 502))],
+    );
 }
 
 /// What a client leaves behind when it goes.
 #[test]
 fn clients_that_go() {
     let proxy = Proxy::start();
-    run(&proxy, [
-        case("RFC 9112 section 9.5: a client that resets while it waits ends the origin's connection")
-            .client(GET)
-            .origin_gets(GET_FORWARDED)
-            .client_resets()
-            .origin_gets_end()
-            .logged("response_flags", "DC"),
-        case("RFC 9112 section 9.5: a client that goes in the middle of an answer ends it")
-            .client(GET)
-            .origin_gets(GET_FORWARDED)
-            .origin(response("Content-Length: 100\r\n", "hello"))
-            .client_gets(response_forwarded("Content-Length: 100\r\n", "hello"))
-            .client_resets()
-            .step(|scene| {
-                // It is found out by the write after the next.
-                for _ in 0..10 {
-                    scene.upstream().send_if_open("x");
-                    thread::sleep(Duration::from_millis(20));
-                }
-                scene.upstream().expect_end();
-            })
-            .logged("response_flags", "DC"),
-        case("RFC 9112 section 9.5: a client that goes in the middle of its upload")
-            .client(post("Content-Length: 100\r\n", "hello"))
-            .origin_gets(post_forwarded("Content-Length: 100\r\n") + "hello")
-            .client_resets()
-            .origin_gets_end()
-            .logged("response_flags", "DC"),
-    ]);
+    run(
+        &proxy,
+        [
+            case("RFC 9112 section 9.5: a client that resets while it waits ends the origin's connection")
+                .client(GET)
+                .origin_gets(GET_FORWARDED)
+                .client_resets()
+                .origin_gets_end()
+                .logged("response_flags", "DC"),
+            case("RFC 9112 section 9.5: a client that goes in the middle of an answer ends it")
+                .client(GET)
+                .origin_gets(GET_FORWARDED)
+                .origin(response("Content-Length: 100\r\n", "hello"))
+                .client_gets(response_forwarded("Content-Length: 100\r\n", "hello"))
+                .client_resets()
+                .step(|scene| {
+                    // It is found out by the write after the next.
+                    for _ in 0..10 {
+                        scene.upstream().send_if_open("x");
+                        thread::sleep(Duration::from_millis(20));
+                    }
+                    scene.upstream().expect_end();
+                })
+                .logged("response_flags", "DC"),
+            case("RFC 9112 section 9.5: a client that goes in the middle of its upload")
+                .client(post("Content-Length: 100\r\n", "hello"))
+                .origin_gets(post_forwarded("Content-Length: 100\r\n") + "hello")
+                .client_resets()
+                .origin_gets_end()
+                .logged("response_flags", "DC"),
+        ],
+    );
 }
 
 /// The next client gets what is its own, whatever happened to the one before.
@@ -303,12 +330,15 @@ fn many_clients_get_their_own() {
 #[test]
 fn limits_of_a_pool() {
     let proxy = Proxy::builder().cluster("max_requests_per_connection = 2").start();
-    run(&proxy, [case("max_requests_per_connection: a connection to an origin serves so many")
-        .client(GET)
-        .origin_gets(GET_FORWARDED)
-        .answered()
-        .goes_on()
-        .goes_on_anew()]);
+    run(
+        &proxy,
+        [case("max_requests_per_connection: a connection to an origin serves so many")
+            .client(GET)
+            .origin_gets(GET_FORWARDED)
+            .answered()
+            .goes_on()
+            .goes_on_anew()],
+    );
 
     let proxy = Proxy::builder().cluster("pool_idle_timeout = \"300ms\"").start();
     run(&proxy, [pooled("pool_idle_timeout: an idle connection is closed").origin_gets_end().goes_on_anew()]);
@@ -317,7 +347,10 @@ fn limits_of_a_pool() {
     run(&proxy, [pooled("max_idle_connections = 0: none is kept").origin_gets_end().goes_on_anew()]);
 
     let proxy = Proxy::builder().cluster("max_connection_duration = \"300ms\"").start();
-    run(&proxy, [pooled("max_connection_duration: an old connection is not used again")
-        .step(|_| thread::sleep(Duration::from_millis(500)))
-        .goes_on_anew()]);
+    run(
+        &proxy,
+        [pooled("max_connection_duration: an old connection is not used again")
+            .step(|_| thread::sleep(Duration::from_millis(500)))
+            .goes_on_anew()],
+    );
 }

@@ -18,15 +18,23 @@ pub struct DnsServer {
 #[derive(Debug, Clone)]
 pub enum Answer {
     /// A and AAAA records by the kind of each address; of a kind that is not there, no data.
-    Addresses { addresses: Vec<IpAddr>, ttl: u32 },
+    Addresses {
+        addresses: Vec<IpAddr>,
+        ttl: u32,
+    },
     NxDomain,
     ServFail,
     /// Nothing at all.
     Silence,
     /// Over UDP an empty answer with the TC bit; over TCP these.
-    Truncated { addresses: Vec<IpAddr>, ttl: u32 },
+    Truncated {
+        addresses: Vec<IpAddr>,
+        ttl: u32,
+    },
     /// An answer to another question than the one that was asked.
-    WrongQuestion { addresses: Vec<IpAddr> },
+    WrongQuestion {
+        addresses: Vec<IpAddr>,
+    },
 }
 
 #[derive(Default)]

@@ -208,7 +208,12 @@ impl ScriptedOrigin {
         let mut state = self.shared.lock();
         while !reached(&state) {
             let left = until.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "the number of {what} at the origin was never reached: {} open, {:?}", state.open.len(), state.requests);
+            assert!(
+                !left.is_zero(),
+                "the number of {what} at the origin was never reached: {} open, {:?}",
+                state.open.len(),
+                state.requests
+            );
             state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
