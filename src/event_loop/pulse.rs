@@ -65,6 +65,14 @@ impl Pulse {
         !woken_for_this || self.turns.load(Ordering::Relaxed) - turns > IDLE_TURNS
     }
 
+    /// How long the loop has shown no sign of life; nothing while it is parked, which is healthy however long.
+    pub fn silence(&self) -> Duration {
+        match self.alive_at.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            alive_at => Duration::from_micros(self.now().saturating_sub(alive_at)),
+        }
+    }
+
     fn rest(&self) {
         let woken_at = self.woken_at.load(Ordering::Relaxed);
         // The very first turn began before anybody looked.
