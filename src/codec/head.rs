@@ -31,7 +31,11 @@ impl HeadScanner {
         let from = self.scanned.saturating_sub(3);
         if let Some(at) = END.find(&bytes[from..]) {
             let end = from + at + 4;
-            return if end > max { Err(Refusal::HeadTooLarge) } else { Ok(Some(end)) };
+            if end <= max {
+                return Ok(Some(end));
+            }
+            self.has_line |= bytes[..max].contains(&b'\n');
+            return Err(Refusal::HeadTooLarge);
         }
         for line_feed in memchr_iter(b'\n', &bytes[self.scanned..]).map(|offset| self.scanned + offset) {
             if line_feed == 0 || bytes[line_feed - 1] != b'\r' {

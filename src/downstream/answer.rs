@@ -43,6 +43,8 @@ pub(super) struct Asked {
     pub kind: RequestKind,
     pub to: To,
     pub upgrade: bool,
+    /// When the client's connection is too old for another request.
+    pub expires: Option<Instant>,
 }
 
 /// What is true after a whole answer.
@@ -163,7 +165,11 @@ impl Answer<'_> {
             Framing::UntilClose => (Framing::UntilClose, false),
             framing => (framing, true),
         };
-        let keeps_alive = delimited && self.asked.to.keeps_alive && self.uploaded.get() && !self.context.drain.has_begun();
+        let keeps_alive = delimited
+            && self.asked.to.keeps_alive
+            && self.uploaded.get()
+            && !self.context.drain.has_begun()
+            && self.asked.expires.is_none_or(|at| Instant::now() < at);
         let connection = match (upgraded, interim, keeps_alive, self.asked.to.minor_version) {
             (true, ..) => ConnectionField::Upgrade,
             (_, true, ..) => ConnectionField::Absent,

@@ -330,6 +330,7 @@ impl<'c> Exchange<'c> {
         let context = &*self.context;
         context.stats.upstream_rq_total.increment();
         let cluster_options = self.record.cluster.as_ref().map(|cluster| cluster.options()).expect("chosen before an attempt");
+        let expires = self.connection.expires();
         let deadline = &self.connection.deadline;
         let (mut client_reader, mut client_writer) = self.connection.stream.split();
         let (mut upstream_reader, mut upstream_writer) = upstream.stream.split();
@@ -341,7 +342,7 @@ impl<'c> Exchange<'c> {
             deadline,
             idle_timeout: cluster_options.stream_idle_timeout,
             request_timeout: cluster_options.request_timeout,
-            asked: Asked { kind: forward.kind, to: self.to, upgrade: forward.upgrade },
+            asked: Asked { kind: forward.kind, to: self.to, upgrade: forward.upgrade, expires },
             uploaded: &uploaded,
             began,
             first_byte: Cell::new(None),
