@@ -64,7 +64,12 @@ impl Script {
 
     /// Sends everything back that comes, and passes on a half-close.
     pub fn echo() -> Self {
-        Self::new().step(Step::Echo)
+        Self::new().then_echo()
+    }
+
+    /// Sends everything back that comes from here on.
+    pub fn then_echo(self) -> Self {
+        self.step(Step::Echo)
     }
 
     /// Waits for a whole request and records it.
