@@ -1,5 +1,6 @@
 //! The main thread: starts everything, listens to signals and the administrator, and ends it all.
 
+mod clusters_page;
 mod control;
 mod cpus;
 mod listeners;
@@ -18,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::admin::{self, Admin};
-use crate::cluster::AddressRules;
+use crate::cluster::{self, AddressRules};
 use crate::config::{self, Config};
 use crate::downstream::Snapshot;
 use crate::event_loop::Watchdog;
@@ -82,6 +83,7 @@ struct Server {
     registry: Arc<Registry>,
     logging: logging::Handle,
     dns: Arc<dns::Directory>,
+    clusters: Arc<cluster::Directory>,
     access_log: access_log::Writer,
     listeners: Listeners,
     workers: Vec<Worker>,
@@ -100,10 +102,11 @@ impl Server {
         let count = config.server.workers.unwrap_or_else(cpus::usable).get();
         let registry = Registry::new();
         let (dns, driver) = dns::Directory::new(&config.dns);
+        let clusters = cluster::Directory::new(count, &config);
         let access_log = access_log::Writer::start(&config.access_log.sink, count).map_err(|error| error.to_string())?;
         let admin = Admin::bind(&config.admin).map_err(|error| error.to_string())?;
         let (listeners, mut sockets) = Listeners::bind(&config.listeners, count).map_err(|error| error.to_string())?;
-        provide_stats(&registry, &dns, &access_log, &logging);
+        provide_stats(&registry, &dns, &clusters, &access_log, &logging);
         let snapshot = snapshot(&config, &listeners);
         let mut watchdog = Watchdog::new();
         let cpus = cpus::allowed_cpus();
@@ -115,6 +118,7 @@ impl Server {
                 cpu: config.server.pin_workers.then(|| cpus[index % cpus.len()]),
                 snapshot: snapshot.clone(),
                 dns: dns.clone(),
+                clusters: clusters.clone(),
                 pulse: watchdog.pulse(stats.clone()),
                 stats,
                 access_log: access_log.handle(),
@@ -122,7 +126,7 @@ impl Server {
             };
             workers.push(worker::start(parts).map_err(|error| format!("cannot start a worker: {error}"))?);
         }
-        let server = Server { config_path, config, registry, logging, dns, access_log, listeners, workers };
+        let server = Server { config_path, config, registry, logging, dns, clusters, access_log, listeners, workers };
         Ok((server, Services { dns: driver, watchdog, admin }))
     }
 
@@ -240,7 +244,13 @@ fn snapshot(config: &Config, listeners: &Listeners) -> Arc<Snapshot> {
     })
 }
 
-fn provide_stats(registry: &Registry, dns: &Arc<dns::Directory>, access_log: &access_log::Writer, logging: &logging::Handle) {
+fn provide_stats(
+    registry: &Registry,
+    dns: &Arc<dns::Directory>,
+    clusters: &Arc<cluster::Directory>,
+    access_log: &access_log::Writer,
+    logging: &logging::Handle,
+) {
     let dns = dns.clone();
     registry.add_provider(move |exposition| {
         dns.stats().visit(|kind, name, help, value| match kind {
@@ -248,6 +258,8 @@ fn provide_stats(registry: &Registry, dns: &Arc<dns::Directory>, access_log: &ac
             _ => exposition.counter(name, help, value),
         });
     });
+    let clusters = clusters.clone();
+    registry.add_provider(move |exposition| clusters.describe(exposition));
     let access_log = access_log.handle();
     registry.add_provider(move |exposition| access_log.describe(exposition));
     let logging = logging.clone();

@@ -26,6 +26,7 @@ impl Server {
         }
         self.tell_what_waits_for_a_restart(&config);
         self.dns.reconfigure(&config.dns);
+        self.clusters.reconfigure(&config);
         let closed = std::mem::take(&mut change.closed);
         let mut sockets: Vec<_> = (0..self.workers.len()).map(|worker| change.sockets.take(worker)).collect();
         self.listeners.commit(change);
