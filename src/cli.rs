@@ -1,5 +1,7 @@
 //! The command line: what was asked for, and the commands that need no server.
 
+mod reload;
+
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -10,6 +12,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{self, Config};
 use crate::logging::Levels;
 
+pub use reload::reload;
+
 /// What to do.
 #[derive(Debug)]
 pub enum Command {
@@ -17,6 +21,8 @@ pub enum Command {
     Run(RunOptions),
     /// Check a configuration file; `None` is the one that a run would use.
     Check(Option<PathBuf>),
+    /// Have the running proxy, whose admin API is at this socket, read its file again.
+    Reload(PathBuf),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -28,7 +34,14 @@ pub struct RunOptions {
     /// How much to log: error, warn, info, debug or trace, for all or by module
     #[arg(long, value_name = "LEVEL|MODULE=LEVEL,...", env = "OUTRIDER_LOG", default_value = "info")]
     pub log_level: Levels,
+
+    /// Serve the admin API on this Unix socket, whatever the configuration says
+    #[arg(long, value_name = "PATH", env = ADMIN_SOCKET)]
+    pub admin_socket: Option<PathBuf>,
 }
+
+/// Names the socket for a run and for the commands that talk to it.
+const ADMIN_SOCKET: &str = "OUTRIDER_ADMIN_SOCKET";
 
 /// Exits of `outrider check`, of a wrong command line, and of a run whose configuration is wrong.
 pub const EXIT_WRONG: u8 = 2;
@@ -39,9 +52,20 @@ Exit codes:
   1  could not run: a socket could not be bound, or the like
   2  the command line or the configuration is wrong";
 
+/// What `--version` adds to the number, for reports of mistakes.
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\ncommit: ",
+    env!("OUTRIDER_COMMIT"),
+    "\nfeatures: ",
+    env!("OUTRIDER_FEATURES"),
+    "\ntarget: ",
+    env!("OUTRIDER_TARGET")
+);
+
 /// An explicit (forward) HTTP proxy
 #[derive(Debug, Parser)]
-#[command(name = "outrider", version, after_help = EXIT_CODES)]
+#[command(name = "outrider", version, long_version = LONG_VERSION, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(flatten)]
     run: RunOptions,
@@ -57,6 +81,18 @@ enum Action {
         /// The file [default: the one that a run would use]
         file: Option<PathBuf>,
     },
+    /// Have the running proxy read its file again; returns when that is in force, or says why it is not
+    Reload {
+        /// The Unix socket of its admin API
+        #[arg(long, value_name = "PATH", env = ADMIN_SOCKET, default_value = "/run/outrider/admin.sock")]
+        socket: PathBuf,
+    },
+}
+
+/// The grammar of the command line, from which man page and completions are made.
+pub fn command() -> clap::Command {
+    use clap::CommandFactory;
+    Arguments::command()
 }
 
 /// Reads the arguments; ends the process with clap's message where they are wrong.
@@ -69,6 +105,7 @@ fn parse_from(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) 
     Ok(match arguments.action {
         None => Command::Run(arguments.run),
         Some(Action::Check { file }) => Command::Check(file.or(arguments.run.config)),
+        Some(Action::Reload { socket }) => Command::Reload(socket),
     })
 }
 
@@ -113,8 +150,7 @@ mod tests {
 
     #[test]
     fn the_command_is_well_formed() {
-        use clap::CommandFactory;
-        Arguments::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

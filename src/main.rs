@@ -8,6 +8,9 @@ use outrider::server;
 fn main() -> ExitCode {
     match cli::parse() {
         Command::Check(file) => cli::check(file),
-        Command::Run(options) => server::run(&server::Options { config: options.config, log_level: options.log_level }),
+        Command::Reload(socket) => cli::reload(&socket),
+        Command::Run(cli::RunOptions { config, log_level, admin_socket }) => {
+            server::run(&server::Options { config, log_level, admin_socket })
+        }
     }
 }

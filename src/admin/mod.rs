@@ -41,6 +41,8 @@ pub enum Command {
     DrainListeners,
     /// Drain, then exit.
     Quit,
+    /// Put the configuration file in force; answered when it is on every worker, or with what is wrong with it.
+    Reload,
     ReopenLogs,
     ShowListeners(Format),
     ShowClusters(Format),

@@ -23,6 +23,12 @@ pub(super) const ROUTES: &[Route] = &[
     Route::new("/config_dump", Access::Read, Action::Show(Command::ShowConfig), "The configuration in force; ?format=text|json"),
     Route::new("/memory", Access::Read, Action::Memory, "Memory of the process, in bytes"),
     Route::new("/logging", Access::Both, Action::Logging, "Log levels by module; POST ?level=LEVEL for all, ?MODULE=LEVEL for one"),
+    Route::new(
+        "/reload",
+        Access::Change,
+        Action::Tell(Command::Reload),
+        "Put the configuration file in force, or say what is wrong with it",
+    ),
     Route::new("/drain_listeners", Access::Change, Action::Tell(Command::DrainListeners), "Accept no new connections"),
     Route::new("/reopen_logs", Access::Change, Action::Tell(Command::ReopenLogs), "Open the access log anew, after a rotation"),
     Route::new("/healthcheck/fail", Access::Change, Action::Healthcheck { failed: true }, "Make /ready answer 503"),
@@ -32,6 +38,8 @@ pub(super) const ROUTES: &[Route] = &[
 
 /// The server answers between two turns of its own loop; longer means that something is wrong.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+/// A big file takes its time.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) struct Route {
     pub(super) path: &'static str,
@@ -118,7 +126,7 @@ async fn ask(command: Command, control: &Control) -> Result<Page, Failure> {
     if control.requests.try_send(Request { command, reply }).is_err() {
         return Err((StatusCode::SERVICE_UNAVAILABLE, "the server is busy or gone".to_owned()));
     }
-    match timeout(REPLY_TIMEOUT, answer).await {
+    match timeout(if command == Command::Reload { RELOAD_TIMEOUT } else { REPLY_TIMEOUT }, answer).await {
         Ok(Ok(Ok(page))) => Ok(page),
         Ok(Ok(Err(reason))) => Err((StatusCode::INTERNAL_SERVER_ERROR, reason)),
         Ok(Err(_)) => Err((StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down".to_owned())),

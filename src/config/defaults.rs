@@ -118,7 +118,7 @@ impl Default for ClusterOptions {
             num_retries: 1,
             retry_back_off: BackOff { base: Duration::from_millis(25), max: Duration::from_millis(250) },
             per_try_timeout: None,
-            max_idle_connections: 32,
+            max_idle_connections: 1024,
             pool_idle_timeout: MINUTE,
             max_connection_duration: None,
             max_requests_per_connection: None,

@@ -16,6 +16,9 @@ use crate::event_loop::{Buffer, Deadline};
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
 
+/// When a drain begins, a request may be on its way; a connection that stays silent for so long has none.
+const LAST_REQUEST: Duration = Duration::from_millis(500);
+
 /// A client's connection and where it lives.
 pub(super) struct Connection {
     pub context: Rc<Context>,
@@ -69,8 +72,9 @@ impl Connection {
                     Waited::Draining => return self.context.stats.downstream_cx_drain_close.increment(),
                 }
             }
-            // Boxed, so that a connection between requests is small.
-            match Box::pin(exchange(self, early.take())).await {
+            // Boxed, so that a connection between requests is small; and gone before what comes next.
+            let next = Box::pin(exchange(self, early.take())).await;
+            match next {
                 Next::Request(bytes) => early = bytes,
                 Next::Tunnel(tunnel) => return Box::pin(tunnel.run(self)).await,
                 Next::Close => return self.linger().await,
@@ -88,14 +92,16 @@ impl Connection {
     async fn expect_request(&mut self) -> Waited {
         let idle_timeout = self.listener.http1.borrow().idle_timeout;
         self.deadline.set(idle_timeout);
+        let mut draining = false;
         std::future::poll_fn(|context| {
             if let std::task::Poll::Ready(readiness) = self.stream.poll_read_ready(context) {
                 return std::task::Poll::Ready(if readiness.is_ok() { Waited::Bytes } else { Waited::Ended });
             }
-            if self.context.drain.has_begun() {
-                return std::task::Poll::Ready(Waited::Draining);
+            if self.context.drain.has_begun() && !draining {
+                draining = true;
+                self.deadline.set(LAST_REQUEST);
             }
-            self.deadline.poll_passed(context).map(|()| Waited::TimedOut)
+            self.deadline.poll_passed(context).map(|()| if draining { Waited::Draining } else { Waited::TimedOut })
         })
         .await
     }

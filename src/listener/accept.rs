@@ -1,50 +1,95 @@
 //! Accepting, on one worker.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
+use rustix::net::{SocketFlags, acceptfrom_with};
+use tokio::net::{TcpListener, TcpStream};
 
+use super::BACKLOG;
 use crate::downstream::{Context, Listener, serve};
 
 /// Pause after an error that the next accept would meet again, such as a lack of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A shortage that lasts is told of no more often than this.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// One listening socket of one worker.
 pub struct Acceptor {
-    pub socket: TcpListener,
+    socket: TcpListener,
+    context: Rc<Context>,
+    terms: RefCell<Rc<Terms>>,
+}
+
+/// What a connection is accepted for; a reload may change it.
+pub struct Terms {
     pub listener: Rc<Listener>,
     /// Connections of this listener over all workers, and how many there may be.
     pub active: Arc<AtomicUsize>,
-    pub max_connections: Rc<Cell<usize>>,
+    pub max_connections: usize,
+}
+
+impl Acceptor {
+    pub fn new(socket: TcpListener, context: Rc<Context>, terms: Rc<Terms>) -> Rc<Self> {
+        Rc::new(Acceptor { socket, context, terms: RefCell::new(terms) })
+    }
+
+    pub fn set_terms(&self, terms: Rc<Terms>) {
+        *self.terms.borrow_mut() = terms;
+    }
+
+    pub fn terms(&self) -> Rc<Terms> {
+        self.terms.borrow().clone()
+    }
+
+    /// Takes the connections that wait already: closing a listening socket would reset them.
+    pub fn accept_waiting(&self) {
+        for _ in 0..BACKLOG {
+            let accepted = match acceptfrom_with(&self.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+                Ok((descriptor, address)) => (std::net::TcpStream::from(descriptor), address),
+                Err(error) if is_of_one_connection(&error.into()) => continue,
+                Err(_) => return,
+            };
+            if let (Ok(stream), Some(Ok(client))) = (TcpStream::from_std(accepted.0), accepted.1.map(SocketAddr::try_from)) {
+                self.admit(stream, client);
+            }
+        }
+    }
+
+    fn admit(&self, stream: TcpStream, client: SocketAddr) {
+        let terms = self.terms();
+        let Some(place) = Place::take(&terms.active, terms.max_connections) else {
+            self.context.stats.downstream_cx_overflow.increment();
+            return;
+        };
+        let serving = serve(self.context.clone(), terms.listener.clone(), stream, canonical(client));
+        tokio::task::spawn_local(async move {
+            serving.await;
+            drop(place);
+        });
+    }
 }
 
 /// Accepts until the task is ended.
-pub async fn accept(acceptor: Acceptor, context: Rc<Context>) {
-    let Acceptor { socket, listener, active, max_connections } = acceptor;
+pub async fn accept(acceptor: Rc<Acceptor>) {
+    let mut told: Option<Instant> = None;
     loop {
-        match socket.accept().await {
-            Ok((stream, client)) => {
-                let Some(place) = Place::take(&active, max_connections.get()) else {
-                    context.stats.downstream_cx_overflow.increment();
-                    continue;
-                };
-                let serving = serve(context.clone(), listener.clone(), stream, canonical(client));
-                tokio::task::spawn_local(async move {
-                    serving.await;
-                    drop(place);
-                });
-            }
+        match acceptor.socket.accept().await {
+            Ok((stream, client)) => acceptor.admit(stream, client),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(listener = listener.name, %error, "cannot accept a connection; trying again shortly");
+                if told.is_none_or(|told| told.elapsed() > SILENCE) {
+                    let listener = &acceptor.terms().listener.name;
+                    tracing::warn!(listener, %error, "cannot accept connections for now; they wait, and are tried again");
+                    told = Some(Instant::now());
+                }
                 // Idle connections to upstreams hold descriptors that clients need more.
-                context.clusters.close_idle();
+                acceptor.context.clusters.close_idle();
                 tokio::time::sleep(PAUSE).await;
             }
         }

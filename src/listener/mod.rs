@@ -2,13 +2,15 @@
 //! even a queue.
 
 mod accept;
+mod steer;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-pub use accept::{Acceptor, accept};
+pub use accept::{Acceptor, Terms, accept};
+pub use steer::{steer_to_first, stop_steering};
 
 /// Connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -33,18 +35,21 @@ impl std::fmt::Display for BindError {
     }
 }
 
-/// Binds `address` once for each of `workers`. Port 0 becomes one port for all of them.
+/// Binds `address` once for each of `workers`, but for those that `kept` sockets of an earlier process serve, which come
+/// first. Port 0 becomes one port for all of them.
 ///
 /// # Errors
 /// When the address is taken by another process, is not of this machine, or may not be used.
-pub fn bind(address: SocketAddr, workers: usize) -> Result<Vec<TcpListener>, BindError> {
+pub fn bind(address: SocketAddr, kept: Vec<TcpListener>, workers: usize) -> Result<Vec<TcpListener>, BindError> {
     let fault = |error| BindError { address, error };
-    // Without SO_REUSEPORT first, so that an Outrider that runs already is noticed and not joined.
-    check_free(address).map_err(fault)?;
-    let first = bind_one(address).map_err(fault)?;
-    let address = first.local_addr().map_err(fault)?;
-    let mut sockets = vec![first];
-    for _ in 1..workers {
+    let mut sockets = kept;
+    if sockets.is_empty() {
+        // Without SO_REUSEPORT first, so that an Outrider that runs already is noticed and not joined.
+        check_free(address).map_err(fault)?;
+        sockets.push(bind_one(address).map_err(fault)?);
+    }
+    let address = sockets[0].local_addr().map_err(fault)?;
+    while sockets.len() < workers {
         sockets.push(bind_one(address).map_err(fault)?);
     }
     Ok(sockets)

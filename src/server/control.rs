@@ -1,14 +1,19 @@
 //! What the administrator asks for through the admin API.
 
+use tokio::sync::oneshot;
+
 use super::{Server, clusters_page};
-use crate::admin::{Command, Format, Page, Request};
+use crate::admin::{Command, Format, Page, Reply, Request};
 use crate::json;
 
 /// What the main loop is to do next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Control {
     Nothing,
-    Reload,
+    /// And tell whoever asked.
+    Reload(Option<oneshot::Sender<Reply>>),
+    TellStatus,
+    CloseSurplus,
     ReopenLogs,
     CloseListeners,
     Stop,
@@ -19,6 +24,7 @@ impl Server {
     pub(super) fn answer(&self, request: Request) -> Control {
         let done = |text: &str| Ok(Page::Text(format!("{text}\n")));
         let (reply, control) = match request.command {
+            Command::Reload => return Control::Reload(Some(request.reply)),
             Command::DrainListeners => (done("listeners are closing"), Control::CloseListeners),
             Command::Quit => (done("stopping"), Control::Stop),
             Command::ReopenLogs => (done("logs are being opened anew"), Control::ReopenLogs),
@@ -34,16 +40,10 @@ impl Server {
     fn show_listeners(&self, format: Format) -> Page {
         let listeners = self.listeners.list();
         match format {
-            Format::Text => Page::Text(
-                listeners
-                    .iter()
-                    .flat_map(|(name, addresses)| addresses.iter().map(move |address| format!("{name}::{address}\n")))
-                    .collect(),
-            ),
+            Format::Text => Page::Text(listeners.iter().map(|(name, address)| format!("{name}::{address}\n")).collect()),
             Format::Json => {
                 let entries: Vec<String> = listeners
                     .iter()
-                    .flat_map(|(name, addresses)| addresses.iter().map(move |address| (name, address)))
                     .map(|(name, address)| {
                         format!("{{\"name\":{},\"local_address\":{}}}", json::string(name), json::string(&address.to_string()))
                     })

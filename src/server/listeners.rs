@@ -1,113 +1,214 @@
 //! The listening sockets of all workers, as the main thread keeps account of them.
 
-use std::collections::HashMap;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use super::worker::Socket;
+use super::keeper::Keeper;
+use super::worker::{Place, Socket};
 use crate::config;
 use crate::listener::{self, BindError};
 
 /// What is listened on.
 pub(super) struct Listeners {
     workers: usize,
-    bound: HashMap<String, Bound>,
+    keeper: Keeper,
+    bound: Vec<Bound>,
+    /// Sockets of an earlier process that are too many, until their queues have been emptied.
+    surplus: Vec<(SocketAddr, usize)>,
+    /// One socket of each address whose new connections are steered away from its surplus.
+    steered: Vec<TcpListener>,
 }
 
-/// One listener.
+/// One address of one listener.
 #[derive(Clone)]
 struct Bound {
+    listener: String,
     /// As configured; port 0 stays 0, so that a reload knows it again.
-    configured: Vec<SocketAddr>,
-    actual: Vec<SocketAddr>,
-}
-
-/// New sockets, for each worker.
-pub(super) struct Sockets(Vec<Vec<Socket>>);
-
-impl Sockets {
-    /// Those of one worker.
-    pub fn take(&mut self, worker: usize) -> Vec<Socket> {
-        std::mem::take(&mut self.0[worker])
-    }
+    configured: SocketAddr,
+    actual: SocketAddr,
+    /// The listener's connections over all workers.
+    active: Arc<AtomicUsize>,
+    /// Those of its sockets that the service manager was asked to keep.
+    slots: Vec<usize>,
 }
 
 /// A set of listeners that could be bound, not in force yet.
 pub(super) struct Change {
-    pub sockets: Sockets,
-    /// Listeners whose old sockets go.
-    pub closed: Vec<String>,
-    bound: HashMap<String, Bound>,
+    bound: Vec<Bound>,
+    /// New sockets, for each worker.
+    sockets: Vec<Vec<Socket>>,
+    to_keep: Vec<(SocketAddr, usize, TcpListener)>,
+    surplus: Vec<(SocketAddr, usize)>,
+    steered: Vec<TcpListener>,
 }
 
 impl Listeners {
-    pub fn bind(listeners: &[config::Listener], workers: usize) -> Result<(Listeners, Sockets), BindError> {
-        let mut all = Listeners { workers, bound: HashMap::new() };
-        let change = all.prepare(listeners)?;
-        all.bound = change.bound;
-        Ok((all, change.sockets))
+    pub fn new(keeper: Keeper, workers: usize) -> Listeners {
+        Listeners { workers, keeper, bound: Vec::new(), surplus: Vec::new(), steered: Vec::new() }
     }
 
-    /// Binds what is new, and nothing else: a listener that did not change is not touched.
-    pub fn prepare(&self, listeners: &[config::Listener]) -> Result<Change, BindError> {
-        let mut sockets = Sockets((0..self.workers).map(|_| Vec::new()).collect());
-        let mut bound = HashMap::new();
-        let mut closed = Vec::new();
+    /// Binds what is new, and nothing else: an address that was there before is not touched, whichever listener has it.
+    pub fn prepare(&mut self, listeners: &[config::Listener]) -> Result<Change, BindError> {
+        let mut change = Change {
+            bound: Vec::new(),
+            sockets: (0..self.workers).map(|_| Vec::new()).collect(),
+            to_keep: Vec::new(),
+            surplus: Vec::new(),
+            steered: Vec::new(),
+        };
         for listener in listeners {
-            let old = self.bound.get(&listener.name);
-            if let Some(old) = old.filter(|old| old.configured == listener.addresses) {
-                bound.insert(listener.name.clone(), old.clone());
-                continue;
+            let known = self.bound.iter().find(|old| old.listener == listener.name);
+            let active = known.map(|old| old.active.clone()).unwrap_or_default();
+            let of_unit = self.keeper.unit_addresses(&listener.name);
+            for &configured in if of_unit.is_empty() { &listener.addresses } else { &of_unit } {
+                let is_this = |old: &&Bound| old.configured == configured && (configured.port() != 0 || old.listener == listener.name);
+                if let Some(old) = self.bound.iter().find(is_this) {
+                    change.bound.push(Bound { listener: listener.name.clone(), active: active.clone(), ..old.clone() });
+                    continue;
+                }
+                let (actual, slots) = match self.open(configured, &mut change) {
+                    Ok(opened) => opened,
+                    // The embedded default listens on both loopback addresses; a machine without IPv6 has only one.
+                    Err(error) if configured.ip() == Ipv6Addr::LOCALHOST && listener.addresses.len() > 1 && has_no_ipv6(&error) => {
+                        tracing::warn!(listener = listener.name, "{error}; this machine seems to have no IPv6");
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                change.bound.push(Bound { listener: listener.name.clone(), configured, actual, active: active.clone(), slots });
             }
-            if old.is_some() {
-                closed.push(listener.name.clone());
-            }
-            bound.insert(listener.name.clone(), self.bind_listener(listener, &mut sockets)?);
         }
-        Ok(Change { sockets, closed, bound })
+        Ok(change)
     }
 
-    pub fn commit(&mut self, bound: Change) {
-        self.bound = bound.bound;
+    /// Puts a change in force, and returns the new sockets for each worker.
+    pub fn commit(&mut self, mut change: Change) -> Vec<Vec<Socket>> {
+        for (address, slot, socket) in &change.to_keep {
+            self.keeper.keep(*address, *slot, socket);
+        }
+        for old in &self.bound {
+            if !change.bound.iter().any(|new| new.actual == old.actual) {
+                old.slots.iter().for_each(|&slot| self.keeper.forget(old.actual, slot));
+            }
+        }
+        // Addresses of an earlier process that nobody wants any more: who waits there is still served.
+        for (index, kept) in self.keeper.rest().into_iter().enumerate() {
+            change.surplus.push((kept.address, kept.slot));
+            change.sockets[index % self.workers].push(Socket { address: kept.address, socket: kept.socket, is_surplus: true });
+        }
+        self.surplus.append(&mut change.surplus);
+        self.steered.append(&mut change.steered);
+        self.bound = change.bound;
+        let is_used = |address| self.bound.iter().any(|bound| bound.actual == address);
+        for (name, address) in self.keeper.unit_sockets().filter(|&(_, address)| !is_used(address)) {
+            tracing::warn!(name, %address, "no listener has this socket of the socket unit: name one so, or give one its address");
+        }
+        change.sockets
+    }
+
+    /// Which listener has which address, as the workers see it.
+    pub fn places(&self) -> Arc<[Place]> {
+        let place = |bound: &Bound| Place { listener: bound.listener.clone(), address: bound.actual, active: bound.active.clone() };
+        self.bound.iter().map(place).collect()
+    }
+
+    pub fn has_surplus(&self) -> bool {
+        !self.surplus.is_empty()
+    }
+
+    /// Surplus sockets are about to be closed by the workers, and must not live on elsewhere.
+    pub fn forget_surplus(&mut self) {
+        self.surplus.drain(..).for_each(|(address, slot)| self.keeper.forget(address, slot));
+    }
+
+    /// Nothing is left to steer away from.
+    pub fn stop_steering(&mut self) {
+        for socket in self.steered.drain(..) {
+            if let Err(error) = listener::stop_steering(&socket) {
+                tracing::debug!(%error, "connections go on being steered, which does no harm");
+            }
+        }
+    }
+
+    /// All listeners are about to be closed for good.
+    pub fn forget_all(&mut self) {
+        self.forget_surplus();
+        for bound in &mut self.bound {
+            bound.slots.drain(..).for_each(|slot| self.keeper.forget(bound.actual, slot));
+        }
     }
 
     /// Where clients can connect, in the order of the addresses.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        let mut addresses: Vec<SocketAddr> = self.bound.values().flat_map(|bound| bound.actual.iter().copied()).collect();
+        let mut addresses: Vec<SocketAddr> = self.bound.iter().map(|bound| bound.actual).collect();
         addresses.sort();
         addresses
     }
 
-    /// Name and addresses of each listener.
-    pub fn list(&self) -> Vec<(&str, &[SocketAddr])> {
-        let mut list: Vec<_> = self.bound.iter().map(|(name, bound)| (name.as_str(), bound.actual.as_slice())).collect();
+    /// Name and address of each listener, an entry for each address.
+    pub fn list(&self) -> Vec<(&str, SocketAddr)> {
+        let mut list: Vec<_> = self.bound.iter().map(|bound| (bound.listener.as_str(), bound.actual)).collect();
         list.sort();
         list
     }
 
-    fn bind_listener(&self, listener: &config::Listener, sockets: &mut Sockets) -> Result<Bound, BindError> {
-        let active = Arc::new(AtomicUsize::new(0));
-        let mut actual = Vec::new();
-        for &address in &listener.addresses {
-            let per_worker = match listener::bind(address, self.workers) {
-                Ok(per_worker) => per_worker,
-                // The embedded default listens on both loopback addresses; a machine without IPv6 has only one.
-                Err(error) if address.ip() == Ipv6Addr::LOCALHOST && listener.addresses.len() > 1 && has_no_ipv6(&error) => {
-                    tracing::warn!(listener = listener.name, "{error}; this machine seems to have no IPv6");
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            for (worker, socket) in per_worker.into_iter().enumerate() {
-                if worker == 0 {
-                    actual.push(socket.local_addr().map_err(|error| BindError { address, error })?);
-                }
-                sockets.0[worker].push(Socket { listener: listener.name.clone(), socket, active: active.clone() });
-            }
+    /// Finds or makes the sockets of an address; its real address, and the slots in which they are kept.
+    fn open(&mut self, configured: SocketAddr, change: &mut Change) -> Result<(SocketAddr, Vec<usize>), BindError> {
+        let fault = |error| BindError { address: configured, error };
+        let shared = self.keeper.unit_sockets_at(configured);
+        if !shared.is_empty() {
+            share(shared, configured, &mut change.sockets).map_err(fault)?;
+            return Ok((configured, Vec::new()));
         }
-        Ok(Bound { configured: listener.addresses.clone(), actual })
+        let kept = self.keeper.kept_at(configured);
+        let known = kept.len();
+        let slots: Vec<usize> = kept.iter().map(|kept| kept.slot).collect();
+        let sockets = listener::bind(configured, kept.into_iter().map(|kept| kept.socket).collect(), self.workers)?;
+        let actual = sockets[0].local_addr().map_err(fault)?;
+        if known > self.workers {
+            self.steer_away(&sockets[0], &slots, change).map_err(fault)?;
+        }
+        // A port that the kernel chose means nothing to the next process.
+        let is_kept = configured.port() != 0;
+        let next_slot = slots.iter().max().map_or(0, |last| last + 1);
+        let mut lasting = slots.iter().copied().take(self.workers).collect::<Vec<_>>();
+        for (index, socket) in sockets.into_iter().enumerate() {
+            let is_surplus = index >= self.workers;
+            if is_surplus {
+                change.surplus.push((actual, slots[index]));
+            } else if index >= known && is_kept {
+                let slot = next_slot + index - known;
+                change.to_keep.push((actual, slot, socket.try_clone().map_err(fault)?));
+                lasting.push(slot);
+            }
+            change.sockets[index % self.workers].push(Socket { address: actual, socket, is_surplus });
+        }
+        Ok((actual, lasting))
     }
+
+    fn steer_away(&self, first: &TcpListener, slots: &[usize], change: &mut Change) -> std::io::Result<()> {
+        // The kernel counts sockets in the order in which they were made, which is that of the slots only if none is missing.
+        let is_complete = slots.iter().copied().eq(0..slots.len());
+        if is_complete && listener::steer_to_first(first, self.workers).is_ok() {
+            change.steered.push(first.try_clone()?);
+        }
+        Ok(())
+    }
+}
+
+/// Workers that have no socket of their own accept from one that others have, too: the kernel wakes all of them for each
+/// connection, and the first takes it.
+fn share(sockets: Vec<TcpListener>, address: SocketAddr, workers: &mut [Vec<Socket>]) -> std::io::Result<()> {
+    let count = workers.len();
+    for index in sockets.len()..count {
+        let socket = sockets[index % sockets.len()].try_clone()?;
+        workers[index].push(Socket { address, socket, is_surplus: false });
+    }
+    for (index, socket) in sockets.into_iter().enumerate() {
+        workers[index % count].push(Socket { address, socket, is_surplus: false });
+    }
+    Ok(())
 }
 
 fn has_no_ipv6(error: &BindError) -> bool {

@@ -3,9 +3,12 @@
 mod clusters_page;
 mod control;
 mod cpus;
+mod descriptors;
+mod keeper;
 mod listeners;
 mod notify;
 mod reload;
+mod vitals;
 mod worker;
 
 use std::fmt::Write as _;
@@ -16,30 +19,39 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
 
 use crate::admin::{self, Admin};
 use crate::cluster::{self, AddressRules};
 use crate::config::{self, Config};
 use crate::downstream::Snapshot;
-use crate::event_loop::Watchdog;
+use crate::event_loop::{Pulse, Watchdog};
 use crate::filter::policy::Policy;
 use crate::stats::{Registry, ServerState};
 use crate::{access_log, dns, logging};
 use control::Control;
+use keeper::Keeper;
 use listeners::Listeners;
+use notify::Notifier;
 use worker::{Command, Worker};
 
 /// What the command line says.
 pub struct Options {
     pub config: Option<PathBuf>,
     pub log_level: logging::Levels,
+    /// Where the admin API listens besides what the configuration says, for `outrider reload` and the like.
+    pub admin_socket: Option<PathBuf>,
 }
 
 /// Exit code of a run whose configuration is wrong; systemd is told not to try again.
 const EXIT_CONFIGURATION: u8 = 2;
 /// What the access-log writer gets to write the rest.
 const LAST_LINES: Duration = Duration::from_secs(5);
+/// How often the service manager gets a new status, if there is one.
+const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+/// For connections on their way to a surplus socket of an earlier process to arrive.
+const SURPLUS_GRACE: Duration = Duration::from_secs(3);
 
 /// Runs the proxy until it is told to stop.
 pub fn run(options: &Options) -> ExitCode {
@@ -59,7 +71,7 @@ pub fn run(options: &Options) -> ExitCode {
         }
     };
     let code = runtime.block_on(async {
-        match Server::start(loaded.config, options.config.clone(), logging.clone()) {
+        match Server::start(loaded.config, options, logging.clone()) {
             Ok((server, services)) => server.run(services).await,
             Err(error) => {
                 tracing::error!("{error}");
@@ -87,47 +99,72 @@ struct Server {
     access_log: access_log::Writer,
     listeners: Listeners,
     workers: Vec<Worker>,
+    notifier: Arc<Notifier>,
+    /// Counts the configurations that were in force.
+    generation: u64,
+    /// What the administrator should know.
+    problem: Option<String>,
 }
 
 /// What runs on the main thread beside the server itself.
 struct Services {
     dns: dns::Driver,
     watchdog: Watchdog,
-    admin: Admin,
+    admin: Vec<Admin>,
+    pulses: Vec<Arc<Pulse>>,
+    /// Each worker says when it accepts.
+    ready: Vec<oneshot::Receiver<io::Result<()>>>,
 }
 
 impl Server {
     /// Binds, opens and starts everything, or says what is in the way.
-    fn start(config: Config, config_path: Option<PathBuf>, logging: logging::Handle) -> Result<(Server, Services), String> {
+    fn start(config: Config, options: &Options, logging: logging::Handle) -> Result<(Server, Services), String> {
+        let notifier = Arc::new(Notifier::from_environment());
+        // Before anything opens a file: passed descriptors are told from others by their numbers alone.
+        let keeper = Keeper::from_environment(notifier.clone());
         let count = config.server.workers.unwrap_or_else(cpus::usable).get();
+        let connection_limit = descriptors::raise_limit(count);
         let registry = Registry::new();
         let (dns, driver) = dns::Directory::new(&config.dns);
         let clusters = cluster::Directory::new(count, &config);
         let access_log = access_log::Writer::start(&config.access_log.sink, count).map_err(|error| error.to_string())?;
-        let admin = Admin::bind(&config.admin).map_err(|error| error.to_string())?;
-        let (listeners, mut sockets) = Listeners::bind(&config.listeners, count).map_err(|error| error.to_string())?;
+        let admin = bind_admin(&config.admin, options.admin_socket.as_ref()).map_err(|error| error.to_string())?;
+        let mut listeners = Listeners::new(keeper, count);
+        let change = listeners.prepare(&config.listeners).map_err(|error| error.to_string())?;
+        let sockets = listeners.commit(change);
+        let places = listeners.places();
         provide_stats(&registry, &dns, &clusters, &access_log, &logging);
         let snapshot = snapshot(&config, &listeners);
         let mut watchdog = Watchdog::new();
         let cpus = cpus::allowed_cpus();
-        let mut workers = Vec::new();
-        for index in 0..count {
+        let (mut workers, mut pulses, mut all_ready) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, sockets) in sockets.into_iter().enumerate() {
             let stats = registry.add_worker();
+            let pulse = watchdog.pulse(stats.clone());
+            let (ready, is_ready) = oneshot::channel();
+            pulses.push(pulse.clone());
+            all_ready.push(is_ready);
             let parts = worker::Parts {
                 index,
                 cpu: config.server.pin_workers.then(|| cpus[index % cpus.len()]),
                 snapshot: snapshot.clone(),
                 dns: dns.clone(),
                 clusters: clusters.clone(),
-                pulse: watchdog.pulse(stats.clone()),
+                pulse,
                 stats,
                 access_log: access_log.handle(),
-                sockets: sockets.take(index),
+                places: places.clone(),
+                sockets,
+                connection_limit,
+                ready,
             };
             workers.push(worker::start(parts).map_err(|error| format!("cannot start a worker: {error}"))?);
         }
-        let server = Server { config_path, config, registry, logging, dns, clusters, access_log, listeners, workers };
-        Ok((server, Services { dns: driver, watchdog, admin }))
+        let config_path = options.config.clone();
+        let (generation, problem) = (1, None);
+        let server =
+            Server { config_path, config, registry, logging, dns, clusters, access_log, listeners, workers, notifier, generation, problem };
+        Ok((server, Services { dns: driver, watchdog, admin, pulses, ready: all_ready }))
     }
 
     async fn run(mut self, services: Services) -> ExitCode {
@@ -142,21 +179,33 @@ impl Server {
             }
         };
         let (requests, mut asked) = mpsc::channel(16);
-        let admin_address = services.admin.address();
+        if let Err(error) = all_accept(services.ready).await {
+            tracing::error!("a worker cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+        let admin_address = services.admin.iter().find_map(Admin::address);
         let api = admin::Control { registry: self.registry.clone(), logging: self.logging.clone(), requests };
         tokio::spawn(services.dns.run());
         tokio::spawn(services.watchdog.run());
-        let mut admin = tokio::spawn(services.admin.serve(api));
+        let mut admin = tokio::spawn(serve_admin(services.admin, api));
+        tokio::spawn(vitals::tell(self.notifier.clone(), services.pulses));
         self.registry.set_state(ServerState::Live);
         self.announce(admin_address);
-        notify::ready(&self.status());
+        self.notifier.ready(&self.status());
+        let mut news = tokio::time::interval(STATUS_INTERVAL);
+        news.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let is_watched = self.notifier.is_connected();
+        let surplus_due = tokio::time::sleep(SURPLUS_GRACE);
+        tokio::pin!(surplus_due);
         loop {
             let control = tokio::select! {
                 _ = terminate.recv() => Control::Stop,
                 _ = interrupt.recv() => Control::Stop,
-                _ = hangup.recv() => Control::Reload,
+                _ = hangup.recv() => Control::Reload(None),
                 _ = reopen.recv() => Control::ReopenLogs,
                 Some(request) = asked.recv() => self.answer(request),
+                _ = news.tick(), if is_watched => Control::TellStatus,
+                () = &mut surplus_due, if self.listeners.has_surplus() => Control::CloseSurplus,
                 ended = &mut admin => {
                     tracing::error!(?ended, "the admin API has ended");
                     admin = tokio::spawn(std::future::pending());
@@ -165,13 +214,19 @@ impl Server {
             };
             match control {
                 Control::Nothing => {}
-                Control::Reload => self.reload().await,
+                Control::Reload(asker) => {
+                    let result = self.reload().await;
+                    // Whoever asked may have gone.
+                    let _ = asker.map(|asker| asker.send(result.map(|text| admin::Page::Text(text + "\n"))));
+                }
                 Control::ReopenLogs => self.reopen_logs(),
                 Control::CloseListeners => self.close_listeners(),
+                Control::CloseSurplus => self.close_surplus().await,
+                Control::TellStatus => self.notifier.status(&self.status()),
                 Control::Stop => break,
             }
         }
-        notify::stopping();
+        self.notifier.stopping(self.config.server.drain_timeout + LAST_LINES + SURPLUS_GRACE);
         tokio::select! {
             code = self.stop() => code,
             // Whoever asks twice means it.
@@ -194,9 +249,17 @@ impl Server {
         complain(&text);
     }
 
+    /// One line for `systemctl status`.
     fn status(&self) -> String {
         let addresses: Vec<String> = self.listeners.addresses().iter().map(ToString::to_string).collect();
-        format!("Listening on {} with {} workers", addresses.join(", "), self.workers.len())
+        let connections: u64 = self.registry.workers().iter().map(|worker| worker.downstream_cx_active.get()).sum();
+        let problem = self.problem.as_ref().map(|problem| format!("; {problem}")).unwrap_or_default();
+        format!(
+            "Listening on {} with {} workers; {connections} connections; configuration {}{problem}",
+            addresses.join(", "),
+            self.workers.len(),
+            self.generation,
+        )
     }
 
     fn reopen_logs(&self) {
@@ -208,11 +271,20 @@ impl Server {
 
     fn close_listeners(&mut self) {
         self.registry.set_state(ServerState::Draining);
+        self.listeners.forget_all();
         for worker in &self.workers {
             // A worker that has ended has nothing open.
             let _ = worker.commands.send(Command::CloseListeners);
         }
         tracing::info!("listeners closed; open connections go on");
+    }
+
+    /// The queues of sockets that an earlier process had and this one does not need have had their time.
+    async fn close_surplus(&mut self) {
+        self.listeners.forget_surplus();
+        self.ask_workers(self.workers.iter(), |_, done| Command::CloseSurplus { done }).await;
+        self.listeners.stop_steering();
+        tracing::info!("closed the listening sockets that an earlier process left over");
     }
 
     /// Lets streams end within the drain's time.
@@ -233,6 +305,31 @@ impl Server {
         tracing::info!("stopped");
         if matches!(joined, Ok(true)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
+}
+
+async fn all_accept(workers: Vec<oneshot::Receiver<io::Result<()>>>) -> io::Result<()> {
+    for worker in workers {
+        worker.await.unwrap_or_else(|_| Err(io::Error::other("its thread has ended")))?;
+    }
+    Ok(())
+}
+
+/// The configured API, and the one that the command line asked for.
+fn bind_admin(config: &config::Admin, socket: Option<&PathBuf>) -> Result<Vec<Admin>, admin::BindError> {
+    let mut all = vec![Admin::bind(config)?];
+    if let Some(socket) = socket.filter(|&socket| config.socket.as_ref() != Some(socket)) {
+        all.push(Admin::bind(&config::Admin { socket: Some(socket.clone()), address: None })?);
+    }
+    Ok(all)
+}
+
+/// Ends when one of them does, which none should.
+async fn serve_admin(
+    all: Vec<Admin>,
+    control: admin::Control,
+) -> Option<Result<io::Result<std::convert::Infallible>, tokio::task::JoinError>> {
+    let mut serving: tokio::task::JoinSet<_> = all.into_iter().map(|admin| admin.serve(control.clone())).collect();
+    serving.join_next().await
 }
 
 /// Builds what a configuration means for streams.

@@ -4,47 +4,63 @@
 use tokio::sync::oneshot;
 
 use super::worker::Command;
-use super::{Server, notify, snapshot};
+use super::{Server, snapshot};
 use crate::config::{self, Config};
 
 impl Server {
-    pub(super) async fn reload(&mut self) {
-        notify::reloading();
-        match self.try_reload().await {
-            Ok(()) => tracing::info!("configuration reloaded"),
-            Err(error) => tracing::error!("the configuration stays as it was: {error}"),
+    /// Returns what to tell the administrator: that it is in force, or why not.
+    pub(super) async fn reload(&mut self) -> Result<String, String> {
+        self.notifier.reloading();
+        let result = self.try_reload().await;
+        match &result {
+            Ok(()) => {
+                self.generation += 1;
+                self.problem = None;
+                tracing::info!(generation = self.generation, "configuration reloaded");
+            }
+            Err(error) => {
+                tracing::error!("the configuration stays as it was: {error}");
+                self.problem = Some(format!("configuration not reloaded: {}", first_words(error)));
+            }
         }
-        notify::ready(&self.status());
+        self.notifier.ready(&self.status());
+        result.map(|()| format!("configuration {} is in force on all {} workers", self.generation, self.workers.len()))
     }
 
     async fn try_reload(&mut self) -> Result<(), String> {
-        let config = config::load(self.config_path.as_deref()).map_err(|report| report.render(false))?.config;
+        let path = self.config_path.clone();
+        // A big file takes its time, in which look-ups and signs of life go on.
+        let loaded = tokio::task::spawn_blocking(move || config::load(path.as_deref()).map_err(|report| report.render(false)));
+        let config = loaded.await.map_err(|error| error.to_string())??.config;
         // Everything that can fail comes before anything that is in force.
-        let mut change = self.listeners.prepare(&config.listeners).map_err(|error| error.to_string())?;
+        let change = self.listeners.prepare(&config.listeners).map_err(|error| error.to_string())?;
         if config.access_log.sink != self.config.access_log.sink {
             self.access_log.retarget(&config.access_log.sink).map_err(|error| error.to_string())?;
         }
         self.tell_what_waits_for_a_restart(&config);
         self.dns.reconfigure(&config.dns);
         self.clusters.reconfigure(&config);
-        let closed = std::mem::take(&mut change.closed);
-        let mut sockets: Vec<_> = (0..self.workers.len()).map(|worker| change.sockets.take(worker)).collect();
-        self.listeners.commit(change);
-        let snapshot = snapshot(&config, &self.listeners);
+        let sockets = self.listeners.commit(change);
+        let (snapshot, places) = (snapshot(&config, &self.listeners), self.listeners.places());
+        self.ask_workers(sockets, |sockets, done| Command::Reload { snapshot: snapshot.clone(), places: places.clone(), sockets, done })
+            .await;
+        self.config = config;
+        Ok(())
+    }
+
+    /// Sends each worker a command with its part of `parts`, and waits until all have done it.
+    pub(super) async fn ask_workers<T>(&self, parts: impl IntoIterator<Item = T>, command: impl Fn(T, oneshot::Sender<()>) -> Command) {
         let mut acknowledged = Vec::new();
-        for (worker, sockets) in self.workers.iter().zip(sockets.drain(..)) {
+        for (worker, part) in self.workers.iter().zip(parts) {
             let (done, answer) = oneshot::channel();
-            let command = Command::Reload { snapshot: snapshot.clone(), closed: closed.clone(), sockets, done };
             // A worker that has ended serves nobody.
-            if worker.commands.send(command).is_ok() {
+            if worker.commands.send(command(part, done)).is_ok() {
                 acknowledged.push(answer);
             }
         }
         for answer in acknowledged {
             let _ = answer.await;
         }
-        self.config = config;
-        Ok(())
     }
 
     fn tell_what_waits_for_a_restart(&self, config: &Config) {
@@ -59,4 +75,9 @@ impl Server {
             }
         }
     }
+}
+
+/// As much of an error as fits into a line: what is wrong, and where.
+fn first_words(error: &str) -> String {
+    error.lines().map(str::trim).take(2).collect::<Vec<_>>().join(" ")
 }

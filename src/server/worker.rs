@@ -1,9 +1,7 @@
 //! One worker: a thread, a single-threaded runtime, and everything that lives and dies on it.
 
-use std::cell::Cell;
-use std::collections::HashMap;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -20,7 +18,7 @@ use crate::dns;
 use crate::downstream::{Context, Listener, Snapshot};
 use crate::drain::Phase;
 use crate::event_loop::Pulse;
-use crate::listener::{Acceptor, accept};
+use crate::listener::{Acceptor, Terms, accept};
 use crate::stats::WorkerStats;
 
 /// How often a drain looks whether all streams have ended.
@@ -38,23 +36,36 @@ pub(super) struct Parts {
     pub stats: Arc<WorkerStats>,
     pub pulse: Arc<Pulse>,
     pub access_log: access_log::Handle,
+    pub places: Arc<[Place]>,
     pub sockets: Vec<Socket>,
+    /// Connections of a listener that this process has descriptors for.
+    pub connection_limit: usize,
+    /// Told when the worker accepts.
+    pub ready: oneshot::Sender<io::Result<()>>,
 }
 
-/// A listening socket on its way to the worker that will accept from it.
-pub(super) struct Socket {
-    /// Name of the listener that it belongs to.
+/// An address and the listener that has it.
+pub(super) struct Place {
     pub listener: String,
-    pub socket: TcpListener,
+    pub address: SocketAddr,
     /// The listener's connections over all workers.
     pub active: Arc<AtomicUsize>,
 }
 
+/// A listening socket on its way to the worker that will accept from it.
+pub(super) struct Socket {
+    pub address: SocketAddr,
+    pub socket: TcpListener,
+    /// Accepted from until [`Command::CloseSurplus`].
+    pub is_surplus: bool,
+}
+
 /// What the main thread asks of a worker.
 pub(super) enum Command {
-    /// Puts a new snapshot in force. Listeners named in `closed`, or not in the snapshot, end; `sockets` are
-    /// taken up.
-    Reload { snapshot: Arc<Snapshot>, closed: Vec<String>, sockets: Vec<Socket>, done: oneshot::Sender<()> },
+    /// Puts a new snapshot in force: addresses that have no place any more are closed, and `sockets` are taken up.
+    Reload { snapshot: Arc<Snapshot>, places: Arc<[Place]>, sockets: Vec<Socket>, done: oneshot::Sender<()> },
+    /// An earlier process had more sockets than are needed; their queues had time to empty.
+    CloseSurplus { done: oneshot::Sender<()> },
     /// Accept nothing more, but go on with what there is.
     CloseListeners,
     /// Accept nothing more; end when all streams have ended or the time is up.
@@ -103,20 +114,27 @@ async fn work(parts: Parts, mut commands: mpsc::UnboundedReceiver<Command>) {
     let (sweeping, sleeping) = (context.clone(), context.event_loop.deadlines.clone());
     spawn_local(async move { sweeping.clusters.run().await });
     spawn_local(async move { sleeping.run().await });
-    let mut listeners = Listeners { context: context.clone(), running: HashMap::new() };
-    listeners.add(parts.sockets, &parts.snapshot);
+    let mut listeners =
+        Listeners { context: context.clone(), connection_limit: parts.connection_limit, open: Vec::new(), surplus: Vec::new() };
+    // Whoever started this waits for it.
+    let _ = parts.ready.send(listeners.apply(&parts.snapshot, &parts.places, parts.sockets));
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Reload { snapshot, closed, sockets, done } => {
+            Command::Reload { snapshot, places, sockets, done } => {
                 context.set_snapshot(snapshot.clone());
-                listeners.keep(&closed, &snapshot);
-                listeners.add(sockets, &snapshot);
+                if let Err(error) = listeners.apply(&snapshot, &places, sockets) {
+                    tracing::error!(worker = parts.index, %error, "cannot wait for connections");
+                }
                 // The main thread may have stopped waiting; the snapshot is in force all the same.
                 let _ = done.send(());
             }
-            Command::CloseListeners => listeners.running.clear(),
+            Command::CloseSurplus { done } => {
+                listeners.surplus.clear();
+                let _ = done.send(());
+            }
+            Command::CloseListeners => listeners.close(),
             Command::Drain { limit } => {
-                listeners.running.clear();
+                listeners.close();
                 drain(&context, limit).await;
                 break;
             }
@@ -144,61 +162,63 @@ async fn drain(context: &Context, limit: Duration) {
     tokio::time::sleep(LAST_WORDS).await;
 }
 
-/// The listeners of one worker, each with its accepting tasks.
+/// The listening sockets of one worker.
 struct Listeners {
     context: Rc<Context>,
-    running: HashMap<String, Running>,
+    connection_limit: usize,
+    open: Vec<Open>,
+    surplus: Vec<Open>,
 }
 
-struct Running {
-    listener: Rc<Listener>,
-    max_connections: Rc<Cell<usize>>,
-    tasks: Vec<Task>,
+/// A socket that is accepted from until this is dropped, and then once more, lest closing it reset who waits there.
+struct Open {
+    address: SocketAddr,
+    acceptor: Rc<Acceptor>,
+    task: AbortHandle,
 }
 
-/// A task that ends with whoever holds it.
-struct Task(AbortHandle);
-
-impl Drop for Task {
+impl Drop for Open {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
+        self.acceptor.accept_waiting();
     }
 }
 
 impl Listeners {
-    fn add(&mut self, sockets: Vec<Socket>, snapshot: &Snapshot) {
-        for Socket { listener: name, socket, active } in sockets {
-            let Some(config) = snapshot.config.listeners.iter().find(|listener| listener.name == name) else {
-                continue;
-            };
-            let socket = match tokio::net::TcpListener::from_std(socket) {
-                Ok(socket) => socket,
-                Err(error) => {
-                    tracing::error!(listener = name, %error, "cannot wait for connections");
-                    continue;
-                }
-            };
-            let running = self.running.entry(name).or_insert_with(|| Running {
-                listener: Rc::new(Listener::new(config.name.clone(), config.http1.clone())),
-                max_connections: Rc::new(Cell::new(config.max_connections)),
-                tasks: Vec::new(),
-            });
-            let acceptor =
-                Acceptor { socket, listener: running.listener.clone(), active, max_connections: running.max_connections.clone() };
-            running.tasks.push(Task(spawn_local(accept(acceptor, self.context.clone())).abort_handle()));
+    fn apply(&mut self, snapshot: &Snapshot, places: &[Place], sockets: Vec<Socket>) -> io::Result<()> {
+        let terms = self.terms(snapshot, places);
+        let find = |address| terms.iter().find(|(known, _)| *known == address).map(|(_, terms)| terms);
+        self.open.retain(|open| find(open.address).inspect(|terms| open.acceptor.set_terms(Rc::clone(terms))).is_some());
+        for Socket { address, socket, is_surplus } in sockets {
+            // An address that has no place is an earlier configuration's, and its last connections are anybody's.
+            let Some(terms) = find(address).or(terms.first().map(|(_, terms)| terms)) else { continue };
+            let acceptor = Acceptor::new(tokio::net::TcpListener::from_std(socket)?, self.context.clone(), terms.clone());
+            let task = spawn_local(accept(acceptor.clone())).abort_handle();
+            let list = if is_surplus { &mut self.surplus } else { &mut self.open };
+            list.push(Open { address, acceptor, task });
         }
+        Ok(())
     }
 
-    /// Puts new options in force, and ends the listeners that are gone or change their addresses.
-    fn keep(&mut self, closed: &[String], snapshot: &Snapshot) {
-        self.running.retain(|name, running| {
-            let config = snapshot.config.listeners.iter().find(|listener| listener.name == *name);
-            let Some(config) = config.filter(|_| !closed.contains(name)) else {
-                return false;
-            };
-            running.listener.set_http1(config.http1.clone());
-            running.max_connections.set(config.max_connections);
-            true
-        });
+    /// What connections of each address are accepted for. A listener that was there before stays the same one for its
+    /// connections, with new options.
+    fn terms(&self, snapshot: &Snapshot, places: &[Place]) -> Vec<(SocketAddr, Rc<Terms>)> {
+        let mut known: Vec<Rc<Listener>> = self.open.iter().map(|open| open.acceptor.terms().listener.clone()).collect();
+        let mut terms = Vec::new();
+        for place in places {
+            let Some(config) = snapshot.config.listeners.iter().find(|listener| listener.name == place.listener) else { continue };
+            let listener = known.iter().find(|listener| listener.name == config.name).cloned();
+            let listener = listener.unwrap_or_else(|| Rc::new(Listener::new(config.name.clone(), config.http1.clone())));
+            listener.set_http1(config.http1.clone());
+            known.push(listener.clone());
+            let max_connections = config.max_connections.min(self.connection_limit);
+            terms.push((place.address, Rc::new(Terms { listener, active: place.active.clone(), max_connections })));
+        }
+        terms
+    }
+
+    fn close(&mut self) {
+        self.open.clear();
+        self.surplus.clear();
     }
 }
