@@ -27,7 +27,7 @@ use crate::config::Http1;
 use crate::drain::Phase;
 use crate::event_loop::{Buffer, ScratchVec};
 use crate::filter::policy::Ask;
-use crate::upstream::UpstreamConnection;
+use crate::upstream::{UpstreamConnection, count};
 
 /// A whole body up to this size that came with its head leaves with it, in one write.
 const BODY_AT_HAND: u64 = 16 * 1024;
@@ -277,7 +277,7 @@ impl<'c> Exchange<'c> {
             match self.attempt(&mut upstream, forward, buffer, began).await {
                 Ok(answered) => {
                     if retried {
-                        self.context.stats.upstream_rq_retry_success.increment();
+                        count!(cluster.counts(), upstream_rq_retry_success);
                     }
                     return Ok((answered, upstream, permit));
                 }
@@ -289,7 +289,8 @@ impl<'c> Exchange<'c> {
                         && forward.idempotent
                         && forward.framing == Framing::None =>
                 {
-                    cluster.admit_retry()?;
+                    let _retry = cluster.admit_retry()?;
+                    count!(cluster.counts(), upstream_rq_retry);
                     retried = true;
                     self.record.reused = false;
                     upstream = Box::pin(self.connect_upstream(&cluster)).await?;

@@ -39,6 +39,7 @@ impl Server {
         }
         self.tell_what_waits_for_a_restart(&config);
         self.dns.reconfigure(&config.dns);
+        self.clusters.reconfigure(&config);
         let sockets = self.listeners.commit(change);
         let (snapshot, places) = (snapshot(&config, &self.listeners), self.listeners.places());
         self.ask_workers(sockets, |sockets, done| Command::Reload { snapshot: snapshot.clone(), places: places.clone(), sockets, done })
