@@ -8,6 +8,7 @@ mod connection;
 mod fault;
 mod io;
 mod local;
+mod pac;
 mod record;
 mod reply;
 mod splice;

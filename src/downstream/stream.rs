@@ -180,10 +180,13 @@ impl<'c> Exchange<'c> {
                 self.ask_policy(&authority, request.method)?;
                 Ok(Plan::Connect(authority))
             }
-            Target::Origin => match (default_target(request, &options)?, local::for_origin_form(request)) {
-                (Some(target), _) => self.plan_forward(request, &target),
-                (None, Some(page)) => self.plan_answer(page, request),
-                (None, None) => Err(Fault::NotAProxyRequest),
+            Target::Origin => match default_target(request, &options)? {
+                Some(target) => self.plan_forward(request, &target),
+                None => {
+                    let address = self.connection.stream.local_addr().ok();
+                    let page = local::for_origin_form(request, &self.snapshot.config, address).ok_or(Fault::NotAProxyRequest)?;
+                    self.plan_answer(page, request)
+                }
             },
             Target::Asterisk => self.plan_answer(local::for_options(), request),
         }

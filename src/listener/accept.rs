@@ -68,9 +68,10 @@ impl Acceptor {
             return;
         };
         let serving = serve(self.context.clone(), terms.listener.clone(), stream, canonical(client));
+        let cohort = self.context.drain.cohort();
         tokio::task::spawn_local(async move {
             serving.await;
-            drop(place);
+            drop((place, cohort));
         });
     }
 }

@@ -40,6 +40,8 @@ impl Server {
         self.tell_what_waits_for_a_restart(&config);
         self.dns.reconfigure(&config.dns);
         let sockets = self.listeners.commit(change);
+        // What workers are about to close must not stay open elsewhere.
+        self.notifier.settle().await;
         let (snapshot, places) = (snapshot(&config, &self.listeners), self.listeners.places());
         self.ask_workers(sockets, |sockets, done| Command::Reload { snapshot: snapshot.clone(), places: places.clone(), sockets, done })
             .await;

@@ -26,11 +26,9 @@ fn part(name: &str) -> String {
 
 #[test]
 fn completions() {
-    for (shell, path) in [
-        (Shell::Bash, "completions/outrider.bash"),
-        (Shell::Zsh, "completions/_outrider"),
-        (Shell::Fish, "completions/outrider.fish"),
-    ] {
+    for (shell, path) in
+        [(Shell::Bash, "completions/outrider.bash"), (Shell::Zsh, "completions/_outrider"), (Shell::Fish, "completions/outrider.fish")]
+    {
         let mut text = Vec::new();
         clap_complete::generate(shell, &mut command(), "outrider", &mut text);
         check(path, &text);
@@ -52,7 +50,10 @@ fn manual_of_the_program() {
     page.extend(without_first_title(&options));
     page.extend_from_slice(b".SH COMMANDS\n");
     for command in command().get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help") {
-        page.extend(format!(".SS \"outrider {}\"\n{}\n", command.get_name(), roff(&command.get_about().expect("described").to_string())).into_bytes());
+        page.extend(
+            format!(".SS \"outrider {}\"\n{}\n", command.get_name(), roff(&command.get_about().expect("described").to_string()))
+                .into_bytes(),
+        );
         let mut options = Vec::new();
         clap_mangen::Man::new(command.clone().disable_help_flag(true)).render_options_section(&mut options).expect("in memory");
         page.extend(without_first_title(&options));
