@@ -1,155 +1,187 @@
-//! The clusters that one worker knows.
+//! All clusters of the process: where workers that have the same destination find each other.
 
-use std::cell::{Cell, RefCell};
-use std::hash::BuildHasher;
-use std::rc::Rc;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hashbrown::HashTable;
 use tokio::sync::Notify;
 
-use super::Cluster;
-use crate::codec::authority::{Authority, Host};
-use crate::config::{self, ClusterOptions, Config};
-use crate::dns;
-use crate::matcher::HostSet;
-use crate::stats::WorkerStats;
+use super::options::Options;
+use super::shared::Shared;
+use crate::codec::authority::Authority;
+use crate::config::{ClusterOptions, Config};
+use crate::stats::ClusterTotals;
 
-/// How often idle connections and clusters are looked at.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Made on demand, found by authority, forgotten when idle.
-pub struct Clusters {
-    table: RefCell<HashTable<Rc<Cluster>>>,
-    /// Keyed afresh per worker, so that nobody can choose names that collide.
-    hasher: foldhash::fast::RandomState,
-    dns: Arc<dns::Directory>,
-    stats: Arc<WorkerStats>,
-    options: RefCell<Options>,
-    max_hosts: Cell<usize>,
-    host_ttl: Cell<Duration>,
-    not_empty: Notify,
+/// Locked when a worker makes or drops a cluster, and for pages; never on the way of a stream to a
+/// cluster that its worker knows.
+///
+/// A cluster is here for as long as a worker has it. When there are nearly as many as there may be,
+/// every worker drops the ones it used longest ago, down to its even share, so that what one keeps
+/// for later does not keep another from going on.
+pub struct Directory {
+    workers: usize,
+    table: Mutex<Table>,
+    crowded: AtomicBool,
+    overflow: AtomicU64,
+    /// How often descriptors were short.
+    shortages: AtomicU64,
+    /// Wakes the worker of that number to make room.
+    calls: Box<[Notify]>,
 }
 
-/// The defaults and the overrides, each shared by the clusters that they fit.
-struct Options {
-    defaults: Rc<ClusterOptions>,
-    overrides: Vec<(HostSet, Rc<ClusterOptions>)>,
+struct Table {
+    clusters: HashMap<Authority, Entry, foldhash::fast::RandomState>,
+    max_hosts: usize,
+    options: Options<Arc<ClusterOptions>>,
+    /// What the clusters that are gone have counted and statistics have not told yet.
+    retired: ClusterTotals,
+    /// What statistics have told of clusters without naming them.
+    others: ClusterTotals,
 }
 
-impl Clusters {
-    pub fn new(config: &Config, dns: Arc<dns::Directory>, stats: Arc<WorkerStats>) -> Self {
-        Clusters {
-            table: RefCell::default(),
-            hasher: foldhash::fast::RandomState::default(),
-            dns,
-            stats,
-            options: RefCell::new(Options::new(&config.cluster)),
-            max_hosts: Cell::new(config.dns.max_hosts),
-            host_ttl: Cell::new(config.dns.host_ttl),
-            not_empty: Notify::new(),
-        }
-    }
+struct Entry {
+    shared: Arc<Shared>,
+    /// How many hold it.
+    members: usize,
+}
 
-    /// The cluster of an authority, made when it is asked for first.
-    ///
-    /// # Errors
-    /// When there are too many names, and all in use.
-    pub fn get(&self, authority: &Authority) -> Result<Rc<Cluster>, dns::Error> {
-        let hash = self.hasher.hash_one(authority);
-        if let Some(cluster) = self.table.borrow().find(hash, |cluster| cluster.authority == *authority) {
-            return Ok(cluster.clone());
-        }
-        self.make(authority, hash)
-    }
+/// `max_hosts` clusters are all in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
 
-    fn make(&self, authority: &Authority, hash: u64) -> Result<Rc<Cluster>, dns::Error> {
-        if self.table.borrow().len() >= self.max_hosts.get() {
-            self.evict_one();
-        }
-        let host = match &authority.host {
-            Host::Address(_) => None,
-            Host::Name(name) => Some(self.dns.host(name)?),
+impl Directory {
+    pub fn new(workers: usize, config: &Config) -> Arc<Self> {
+        let table = Table {
+            clusters: HashMap::default(),
+            max_hosts: config.dns.max_hosts,
+            options: Options::new(&config.cluster),
+            retired: ClusterTotals::default(),
+            others: ClusterTotals::default(),
         };
-        let options = self.options.borrow().of(&authority.host);
-        let cluster = Rc::new(Cluster::new(*authority, host, options, &self.stats));
-        let mut table = self.table.borrow_mut();
-        table.insert_unique(hash, cluster.clone(), |cluster| self.hasher.hash_one(cluster.authority));
-        if table.len() == 1 {
-            self.not_empty.notify_one();
-        }
-        Ok(cluster)
+        Arc::new(Directory {
+            workers,
+            table: Mutex::new(table),
+            crowded: AtomicBool::new(false),
+            overflow: AtomicU64::new(0),
+            shortages: AtomicU64::new(0),
+            calls: (0..workers).map(|_| Notify::new()).collect(),
+        })
     }
 
-    /// Makes room: the cluster that was used longest ago goes, but never one in use. When all are
-    /// in use the table grows past its bound; breakers bound what is in use.
-    fn evict_one(&self) {
-        let mut table = self.table.borrow_mut();
-        let oldest = table
-            .iter()
-            .filter(|cluster| Rc::strong_count(cluster) == 1)
-            .min_by_key(|cluster| cluster.last_used.get())
-            .map(|cluster| cluster.authority);
-        if let Some(authority) = oldest
-            && let Ok(entry) = table.find_entry(self.hasher.hash_one(authority), |cluster| cluster.authority == authority)
+    /// The cluster of an authority, made by the first worker that asks.
+    pub(super) fn join(&self, authority: &Authority) -> Result<Arc<Shared>, Full> {
+        let mut table = self.table();
+        if let Some(entry) = table.clusters.get_mut(authority) {
+            entry.members += 1;
+            return Ok(entry.shared.clone());
+        }
+        if table.clusters.len() >= table.max_hosts {
+            self.overflow.fetch_add(1, Ordering::Relaxed);
+            return Err(Full);
+        }
+        let shared = Arc::new(Shared::new(*authority, self.workers));
+        table.clusters.insert(*authority, Entry { shared: shared.clone(), members: 1 });
+        self.weigh(&table);
+        Ok(shared)
+    }
+
+    /// A worker drops its hold; the last one takes the cluster with it.
+    pub(super) fn leave(&self, shared: &Shared) {
+        let mut table = self.table();
+        if let Some(entry) = table.clusters.get_mut(shared.authority())
+            && entry.members > 1
         {
-            entry.remove();
+            entry.members -= 1;
+            return;
         }
+        table.retired = table.retired.plus(&shared.account.rest(&shared.totals()));
+        table.clusters.remove(shared.authority());
+        if table.clusters.capacity() > 64 && table.clusters.len() < table.clusters.capacity() / 4 {
+            let room = table.clusters.len() * 2;
+            table.clusters.shrink_to(room);
+        }
+        self.weigh(&table);
     }
 
-    /// Puts a new configuration in force for clusters old and new.
     pub fn reconfigure(&self, config: &Config) {
-        let options = Options::new(&config.cluster);
-        for cluster in self.table.borrow().iter() {
-            cluster.options.replace(options.of(&cluster.authority.host));
-        }
-        self.options.replace(options);
-        self.max_hosts.set(config.dns.max_hosts);
-        self.host_ttl.set(config.dns.host_ttl);
+        let mut table = self.table();
+        table.max_hosts = config.dns.max_hosts;
+        table.options = Options::new(&config.cluster);
+        self.weigh(&table);
     }
 
-    /// Drops every idle connection, at once.
-    pub fn close_idle(&self) {
-        for cluster in self.table.borrow().iter() {
-            cluster.pool.borrow_mut().clear();
+    /// Whether a worker should drop a cluster for each that it makes.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.crowded.load(Ordering::Relaxed)
+    }
+
+    /// Waits until this worker should look whether it has too many.
+    pub(super) async fn called(&self, worker: usize) {
+        self.calls[worker].notified().await;
+    }
+
+    /// Has every worker close its idle connections: descriptors are short.
+    pub(super) fn tell_shortage(&self) {
+        self.shortages.fetch_add(1, Ordering::Relaxed);
+        self.call_all();
+    }
+
+    pub(super) fn shortages(&self) -> u64 {
+        self.shortages.load(Ordering::Relaxed)
+    }
+
+    /// Has every worker close its idle connections of one cluster, which keep others from having any.
+    pub(super) fn reclaim(&self, shared: &Shared) {
+        shared.reclaims.fetch_add(1, Ordering::Relaxed);
+        self.call_all();
+    }
+
+    pub(super) fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// How often a stream was refused because `max_hosts` clusters were in use.
+    pub fn overflow(&self) -> u64 {
+        self.overflow.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Shared>> {
+        self.table().clusters.values().map(|entry| entry.shared.clone()).collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table().clusters.len()
+    }
+
+    pub(super) fn options_of(&self, authority: &Authority) -> Arc<ClusterOptions> {
+        self.table().options.of(&authority.host)
+    }
+
+    pub(super) fn take_retired(&self) -> ClusterTotals {
+        std::mem::take(&mut self.table().retired)
+    }
+
+    /// Adds to what was told of clusters without a name; all of it.
+    pub(super) fn add_others(&self, news: &ClusterTotals) -> ClusterTotals {
+        let mut table = self.table();
+        table.others = table.others.plus(news);
+        table.others
+    }
+
+    fn weigh(&self, table: &Table) {
+        // An eighth is left for the time until the others have heard of it.
+        let crowded = table.clusters.len() >= table.max_hosts - table.max_hosts / 8;
+        if crowded != self.crowded.swap(crowded, Ordering::Relaxed) && crowded {
+            self.call_all();
         }
     }
 
-    /// Sweeps now and then for as long as the worker runs; sleeps while there are no clusters.
-    pub async fn run(&self) {
-        loop {
-            if self.table.borrow().is_empty() {
-                self.not_empty.notified().await;
-            }
-            tokio::time::sleep(SWEEP_INTERVAL).await;
-            self.sweep(Instant::now());
-        }
+    fn call_all(&self) {
+        self.calls.iter().for_each(Notify::notify_one);
     }
 
-    fn sweep(&self, now: Instant) {
-        let ttl = self.host_ttl.get();
-        let mut table = self.table.borrow_mut();
-        table.retain(|cluster| {
-            cluster.sweep(now);
-            Rc::strong_count(cluster) > 1 || !cluster.is_idle(now, ttl)
-        });
-        if table.is_empty() {
-            *table = HashTable::new();
-        }
-    }
-}
-
-impl Options {
-    fn new(config: &config::Cluster) -> Self {
-        Options {
-            defaults: Rc::new(config.defaults.clone()),
-            overrides: config.overrides.iter().map(|over| (HostSet::new(&over.hosts), Rc::new(over.options.clone()))).collect(),
-        }
-    }
-
-    fn of(&self, host: &Host) -> Rc<ClusterOptions> {
-        let matching = self.overrides.iter().find(|(hosts, _)| hosts.contains(host));
-        matching.map_or(&self.defaults, |(_, options)| options).clone()
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Nothing under the lock leaves the table half changed.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

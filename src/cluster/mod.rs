@@ -1,30 +1,64 @@
 //! Clusters: one upstream destination each, made by the first stream that needs it and dropped when
 //! nobody does. A cluster resolves its name, picks an address that the address rules allow, and
 //! lends connections.
+//!
+//! A cluster has two halves. [`Cluster`] is a worker's own: its pool, its counts. [`Shared`] is what
+//! all workers know of the destination together: circuit breakers and addresses that failed; workers
+//! find it through the [`Directory`]. A stream to a cluster that its worker knows writes to nothing
+//! that another worker reads but its own counters.
+//!
+//! A stream asks in this order: [`Clusters::get`], [`Cluster::admit_request`], [`Cluster::check_out`],
+//! and only where that gave nothing [`Cluster::connect`]; afterwards [`Cluster::check_in`], or it drops
+//! the connection. That is the seam for other protocols: a pool of HTTP/2 or HTTP/3 would lend streams
+//! of a connection where this one lends the connection, behind the same two calls; permits, breakers,
+//! dialling and counting do not know what is lent.
+//!
+//! What makes two connections to the same authority differ must be part of the key, so that no stream
+//! is lent one that it would not have made. Today that is the egress, which the host decides: the pool
+//! is emptied when a reload changes it. A TLS identity or a parent proxy that depends on the client
+//! belongs into the key of [`Clusters`] and [`Directory`], beside the authority.
 
 mod address_rules;
+mod breakers;
+mod clusters;
+mod dial;
 mod directory;
+mod options;
+mod outliers;
+mod permits;
+mod report;
+mod shared;
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-pub use address_rules::{AddressRules, Class};
-pub use directory::Clusters;
+use tokio::sync::Notify;
 
-use crate::codec::authority::{Authority, Host};
+pub use address_rules::{AddressRules, Class};
+pub use breakers::{Breaker, BreakerView};
+pub use clusters::Clusters;
+pub use dial::Connected;
+pub use directory::{Directory, Full};
+pub use outliers::OutlierView;
+pub use permits::{RequestPermit, RetryPermit};
+pub use report::ClusterView;
+pub use shared::Shared;
+
+use crate::codec::authority::Authority;
 use crate::config::ClusterOptions;
 use crate::dns;
 use crate::stats::WorkerStats;
-use crate::upstream::{self, ConnectError, Counts, Pool, UpstreamConnection};
+use crate::upstream::{self, Counts, Pool, UpstreamConnection};
 
 /// One destination, as one worker knows it.
 pub struct Cluster {
     authority: Authority,
-    /// `host:port`, for logs and statistics.
-    label: Box<str>,
+    shared: Arc<Shared>,
+    household: Rc<Household>,
     /// Absent where the authority is an address.
     host: Option<Arc<dns::Host>>,
     /// Generation of the answer that the pool was last checked against.
@@ -32,7 +66,20 @@ pub struct Cluster {
     options: RefCell<Rc<ClusterOptions>>,
     pool: RefCell<Pool>,
     counts: Rc<Counts>,
-    last_used: Cell<Instant>,
+    /// The worker's count of uses at the last one: who was used longer ago than whom, without a clock.
+    last_use: Cell<u64>,
+    /// When a sweep first saw this `last_use`.
+    seen: Cell<(u64, Instant)>,
+    /// Reclaims that were heard of.
+    reclaims: Cell<u64>,
+    preconnecting: Cell<bool>,
+}
+
+/// What the clusters of one worker have in common.
+struct Household {
+    directory: Arc<Directory>,
+    max_idle_connections: Cell<usize>,
+    too_many_idle: Notify,
 }
 
 /// Why no connection could be had.
@@ -53,54 +100,43 @@ pub enum Unavailable {
     Overflow(Breaker),
 }
 
-/// Envoy's circuit breakers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Breaker {
-    Connections,
-    PendingRequests,
-    Requests,
-    Retries,
-}
-
-/// A new connection and how long its parts took.
-pub struct Connected {
-    pub connection: UpstreamConnection,
-    pub dns: Option<Duration>,
-    pub connect: Duration,
-}
-
 impl Cluster {
-    fn new(authority: Authority, host: Option<Arc<dns::Host>>, options: Rc<ClusterOptions>, stats: &Arc<WorkerStats>) -> Self {
+    fn new(
+        shared: Arc<Shared>,
+        worker: usize,
+        household: Rc<Household>,
+        host: Option<Arc<dns::Host>>,
+        options: Rc<ClusterOptions>,
+        stats: &Arc<WorkerStats>,
+    ) -> Self {
         stats.clusters_active.increment();
         Cluster {
-            authority,
-            label: authority.to_string().into(),
+            authority: *shared.authority(),
+            counts: Counts::new(stats.clone(), shared.slots.of(worker)),
+            reclaims: Cell::new(shared.reclaims.load(Ordering::Relaxed)),
+            shared,
+            household,
             generation: Cell::new(host.as_ref().map_or(0, |host| host.generation())),
             host,
             options: RefCell::new(options),
             pool: RefCell::default(),
-            counts: Counts::new(stats.clone()),
-            last_used: Cell::new(Instant::now()),
+            last_use: Cell::new(0),
+            seen: Cell::new((0, Instant::now())),
+            preconnecting: Cell::new(false),
         }
     }
 
     pub fn label(&self) -> &str {
-        &self.label
+        self.shared.label()
     }
 
     pub fn options(&self) -> Rc<ClusterOptions> {
         self.options.borrow().clone()
     }
 
-    /// Takes a place among the requests of this cluster, for as long as the permit lives.
-    pub fn admit_request(&self) -> Result<RequestPermit, Unavailable> {
-        let requests = self.counts.requests.get();
-        if requests >= self.options.borrow().max_requests {
-            self.counts.stats.upstream_rq_pending_overflow.increment();
-            return Err(Unavailable::Overflow(Breaker::Requests));
-        }
-        self.counts.requests.set(requests + 1);
-        Ok(RequestPermit(self.counts.clone()))
+    /// Where this worker counts what happens to the cluster.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// An idle connection to an address that the name still has, without waiting.
@@ -111,96 +147,26 @@ impl Cluster {
             if self.generation.replace(generation) != generation
                 && let Some(answer) = host.answer()
             {
-                self.pool.borrow_mut().keep_addresses(&answer.addresses);
+                self.pool.borrow_mut().keep_addresses(&answer.addresses, &self.counts);
             }
         }
-        self.pool.borrow_mut().check_out(&self.counts.stats)
+        self.pool.borrow_mut().check_out(&self.counts)
     }
 
     /// Takes back a connection whose last exchange ended exactly where its framing said.
     pub fn check_in(&self, connection: UpstreamConnection, now: Instant) {
-        self.last_used.set(now);
         let limits = self.limits();
-        self.pool.borrow_mut().check_in(connection, now, &limits, &self.counts.stats);
-    }
-
-    /// Resolves and dials. The address that was checked is the address that is dialled.
-    pub async fn connect(&self, rules: &AddressRules) -> Result<Connected, Unavailable> {
-        let _pending = self.admit_connection()?;
-        let options = self.options();
-        let start = Instant::now();
-        let (endpoints, dns) = match (&self.authority.host, &self.host) {
-            (Host::Address(address), _) => (vec![SocketAddr::new(*address, self.authority.port)], None),
-            (Host::Name(_), Some(host)) => {
-                let answer = host.resolve().await.map_err(Unavailable::Dns)?;
-                let endpoints = answer.addresses.iter().map(|&address| SocketAddr::new(address, self.authority.port)).collect();
-                (endpoints, Some(start.elapsed()))
-            }
-            (Host::Name(_), None) => return Err(Unavailable::Dns(dns::Error::Overflow)),
-        };
-        let endpoints = self.allowed(endpoints, rules)?;
-        let dialled = Instant::now();
-        let stats = &self.counts.stats;
-        let connected = upstream::connect(&endpoints, options.happy_eyeballs_delay, options.connect_timeout, |_, _| {
-            stats.upstream_cx_connect_fail.increment();
-        })
-        .await;
-        match connected {
-            Ok((stream, endpoint)) => Ok(Connected {
-                connection: UpstreamConnection::new(stream, endpoint, self.counts.clone()),
-                dns,
-                connect: dialled.elapsed(),
-            }),
-            Err(ConnectError::Failed { endpoint, error }) => Err(Unavailable::ConnectFailed { endpoint, error }),
-            Err(ConnectError::Timeout) => {
-                stats.upstream_cx_connect_timeout.increment();
-                Err(Unavailable::ConnectTimeout)
-            }
+        self.pool.borrow_mut().check_in(connection, now, &limits, &self.counts);
+        if self.counts.worker.upstream_cx_idle.get() > self.household.max_idle_connections.get() as u64 {
+            self.household.too_many_idle.notify_one();
         }
     }
 
-    /// Asks for a place among the retries.
-    pub fn admit_retry(&self) -> Result<(), Unavailable> {
-        if self.counts.retries.get() >= self.options.borrow().max_retries {
-            self.counts.stats.upstream_rq_retry_overflow.increment();
-            return Err(Unavailable::Overflow(Breaker::Retries));
-        }
-        self.counts.stats.upstream_rq_retry.increment();
-        Ok(())
-    }
-
-    fn admit_connection(&self) -> Result<PendingPermit, Unavailable> {
-        let options = self.options.borrow();
-        if self.counts.connections.get() + self.counts.pending.get() >= options.max_connections {
-            self.counts.stats.upstream_cx_overflow.increment();
-            return Err(Unavailable::Overflow(Breaker::Connections));
-        }
-        if self.counts.pending.get() >= options.max_pending_requests {
-            self.counts.stats.upstream_rq_pending_overflow.increment();
-            return Err(Unavailable::Overflow(Breaker::PendingRequests));
-        }
-        self.counts.pending.set(self.counts.pending.get() + 1);
-        Ok(PendingPermit(self.counts.clone()))
-    }
-
-    fn allowed(&self, mut endpoints: Vec<SocketAddr>, rules: &AddressRules) -> Result<Vec<SocketAddr>, Unavailable> {
-        let mut denied = None;
-        endpoints.retain(|endpoint| match rules.check(*endpoint) {
-            Ok(()) => true,
-            Err(class) => {
-                denied.get_or_insert(Unavailable::AddressDenied { address: endpoint.ip(), class });
-                false
-            }
-        });
-        if !endpoints.is_empty() {
-            return Ok(endpoints);
-        }
-        match denied {
-            Some(denied) => {
-                self.counts.stats.address_denied.increment();
-                Err(denied)
-            }
-            None => Err(Unavailable::Dns(dns::Error::NoAddresses)),
+    /// Puts new options in force. Connections that would not be made like this any more go.
+    fn reconfigure(&self, options: Rc<ClusterOptions>) {
+        let old = self.options.replace(options.clone());
+        if old.egress != options.egress {
+            self.clear();
         }
     }
 
@@ -215,36 +181,39 @@ impl Cluster {
     }
 
     fn sweep(&self, now: Instant) {
-        let limits = self.limits();
-        self.pool.borrow_mut().sweep(now, &limits, &self.counts.stats);
+        if !self.pool.borrow().is_empty() {
+            let limits = self.limits();
+            self.pool.borrow_mut().sweep(now, &limits, &self.counts);
+        }
+    }
+
+    /// Closes idle connections that are in the way of another worker's.
+    fn heed_reclaims(&self) {
+        let reclaims = self.shared.reclaims.load(Ordering::Relaxed);
+        if self.reclaims.replace(reclaims) != reclaims {
+            self.clear();
+        }
+    }
+
+    fn clear(&self) {
+        self.pool.borrow_mut().clear(&self.counts);
     }
 
     /// Whether nobody used it for `ttl` and nothing of it is open.
     fn is_idle(&self, now: Instant, ttl: Duration) -> bool {
-        self.pool.borrow().is_empty() && self.counts.connections.get() == 0 && now.duration_since(self.last_used.get()) >= ttl
+        let last_use = self.last_use.get();
+        if self.seen.get().0 != last_use || self.counts.cluster.upstream_cx_active.get() > 0 {
+            self.seen.set((last_use, now));
+            return false;
+        }
+        now.duration_since(self.seen.get().1) >= ttl
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        self.counts.stats.clusters_active.decrement();
-    }
-}
-
-/// A place among a cluster's requests.
-pub struct RequestPermit(Rc<Counts>);
-
-impl Drop for RequestPermit {
-    fn drop(&mut self) {
-        self.0.requests.set(self.0.requests.get() - 1);
-    }
-}
-
-/// A place among a cluster's streams that wait for a connection.
-struct PendingPermit(Rc<Counts>);
-
-impl Drop for PendingPermit {
-    fn drop(&mut self) {
-        self.0.pending.set(self.0.pending.get() - 1);
+        self.clear();
+        self.household.directory.leave(&self.shared);
+        self.counts.worker.clusters_active.decrement();
     }
 }

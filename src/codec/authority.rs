@@ -65,6 +65,12 @@ impl Host {
             let address: Ipv6Addr = inner.parse().map_err(|_| AuthorityError::InvalidHost)?;
             return Ok(Host::Address(IpAddr::V6(address)));
         }
+        if text.first().is_some_and(u8::is_ascii_digit)
+            && let Ok(text) = std::str::from_utf8(text)
+            && let Ok(address) = text.parse::<Ipv4Addr>()
+        {
+            return Ok(Host::Address(IpAddr::V4(address)));
+        }
         let name = Name::parse(text)?;
         // The last label decides whether this is an address (WHATWG URL, "ends in a number"), so
         // that `0x7f.1` cannot mean one thing here and another to a resolver.
@@ -86,36 +92,33 @@ impl Name {
         if text.is_empty() {
             return Err(AuthorityError::MissingHost);
         }
-        let mut name = Name { length: 0, bytes: [0; Name::MAX] };
-        let mut length = 0;
-        let mut label = 0;
-        let mut rest = text;
-        while let Some((&first, tail)) = rest.split_first() {
-            let byte = if first == b'%' {
-                let (&[high, low], tail) = tail.split_first_chunk().ok_or(AuthorityError::InvalidHost)?;
-                rest = tail;
-                hex(high).zip(hex(low)).map(|(high, low)| high << 4 | low).ok_or(AuthorityError::InvalidHost)?
-            } else {
-                rest = tail;
-                first
-            };
-            let byte = byte.to_ascii_lowercase();
-            match byte {
-                b'.' if label == 0 => return Err(AuthorityError::InvalidHost),
-                // A trailing dot says "absolute", which every name here is.
-                b'.' if rest.is_empty() => break,
-                b'.' => label = 0,
-                b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => label += 1,
-                _ => return Err(AuthorityError::InvalidHost),
-            }
-            if label > 63 || length == Name::MAX {
-                return Err(AuthorityError::InvalidHost);
-            }
-            name.bytes[length] = byte;
-            length += 1;
+        if text.contains(&b'%') {
+            return Self::parse_plain(&percent_decode(text)?);
         }
-        name.length = length as u8;
-        Ok(name)
+        Self::parse_plain(text)
+    }
+
+    fn parse_plain(text: &[u8]) -> Result<Self, AuthorityError> {
+        // A trailing dot says "absolute", which every name here is.
+        let text = text.strip_suffix(b".").unwrap_or(text);
+        if text.is_empty() || text.len() > Name::MAX {
+            return Err(AuthorityError::InvalidHost);
+        }
+        let mut name = Name { length: text.len() as u8, bytes: [0; Name::MAX] };
+        let mut label = 0;
+        for (byte, canonical) in text.iter().zip(&mut name.bytes) {
+            *canonical = CANONICAL[usize::from(*byte)];
+            label += 1;
+            match *canonical {
+                0 => return Err(AuthorityError::InvalidHost),
+                b'.' if label == 1 => return Err(AuthorityError::InvalidHost),
+                b'.' => label = 0,
+                _ if label > 63 => return Err(AuthorityError::InvalidHost),
+                _ => {}
+            }
+        }
+        // A second trailing dot would leave an empty label.
+        if label == 0 { Err(AuthorityError::InvalidHost) } else { Ok(name) }
     }
 
     pub fn as_bytes(&self) -> &[u8] {
@@ -125,6 +128,37 @@ impl Name {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(self.as_bytes()).expect("parse() lets only ASCII in")
     }
+}
+
+/// What each byte of a name becomes; 0 is refused.
+const CANONICAL: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let this = byte as u8;
+        if this.is_ascii_alphanumeric() || matches!(this, b'-' | b'_' | b'.') {
+            table[byte] = this.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+};
+
+/// RFC 3986 section 2.1. Rare in hosts, so it may allocate.
+fn percent_decode(text: &[u8]) -> Result<Vec<u8>, AuthorityError> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&first, tail)) = rest.split_first() {
+        rest = tail;
+        if first != b'%' {
+            decoded.push(first);
+            continue;
+        }
+        let (&[high, low], tail) = tail.split_first_chunk().ok_or(AuthorityError::InvalidHost)?;
+        rest = tail;
+        decoded.push(hex(high).zip(hex(low)).map(|(high, low)| high << 4 | low).ok_or(AuthorityError::InvalidHost)?);
+    }
+    Ok(decoded)
 }
 
 /// Splits at the port's colon, leaving the brackets of an IPv6 literal on the host.

@@ -2,6 +2,8 @@
 
 use super::Refusal;
 use super::field::{is_forbidden_in_trailers, is_token_byte, is_value_byte};
+use super::write::format_name;
+use crate::config::HeaderKeyFormat;
 
 /// Hexadecimal digits of a chunk size; more would not fit into 64 bits.
 const MAX_SIZE_DIGITS: u32 = 16;
@@ -21,7 +23,8 @@ pub struct Decoder {
     trailers: Vec<u8>,
     trailer_bytes: usize,
     max_trailers: usize,
-    keeps_trailers: bool,
+    /// Trailers are passed on, their names in this format; otherwise they are dropped.
+    kept: Option<HeaderKeyFormat>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +69,9 @@ pub enum Step {
 }
 
 impl Decoder {
-    /// `max_trailers` bounds the bytes of the trailer section.
-    pub fn new(max_trailers: usize, keeps_trailers: bool) -> Self {
+    /// `max_trailers` bounds the bytes of the trailer section; `kept` is the format of field names where
+    /// trailers are passed on.
+    pub fn new(max_trailers: usize, kept: Option<HeaderKeyFormat>) -> Self {
         Decoder {
             state: State::ExpectSize { size: 0, digits: 0 },
             extension: 0,
@@ -75,7 +79,7 @@ impl Decoder {
             trailers: Vec::new(),
             trailer_bytes: 0,
             max_trailers,
-            keeps_trailers,
+            kept,
         }
     }
 
@@ -182,10 +186,12 @@ impl Decoder {
         if is_forbidden_in_trailers(name) {
             return Err(Refusal::ForbiddenTrailer);
         }
-        if self.keeps_trailers {
-            self.trailers.extend_from_slice(b"\r\n");
-        } else {
-            self.trailers.truncate(start);
+        match self.kept {
+            Some(format) => {
+                format_name(&mut self.trailers[start..start + colon], format);
+                self.trailers.extend_from_slice(b"\r\n");
+            }
+            None => self.trailers.truncate(start),
         }
         // Line ends count too, so that empty-looking lines cannot go on for ever.
         self.trailer_bytes += 2;
@@ -211,7 +217,7 @@ mod tests {
 
     /// Decodes `input` in pieces of `piece` bytes; the body, the trailers, and how much was left over.
     fn decode(input: &[u8], piece: usize) -> Result<(Vec<u8>, Vec<u8>, usize), Refusal> {
-        let mut decoder = Decoder::new(100, true);
+        let mut decoder = Decoder::new(100, Some(HeaderKeyFormat::PreserveCase));
         let mut body = Vec::new();
         let mut used = 0;
         for part in input.chunks(piece) {

@@ -1,5 +1,7 @@
 //! Field lines: the ones that a proxy must know by name, and the lists some of them hold.
 
+use super::Refusal;
+
 /// One field of a head, as slices of the buffer it arrived in.
 #[derive(Debug, Clone, Copy)]
 pub struct Field<'b> {
@@ -29,11 +31,17 @@ struct Span {
 impl FieldIndex {
     /// Takes in the fields that httparse found in `head`. Lines lie back to back, so each ends
     /// where the next one starts, and the last one before the empty line.
-    pub(super) fn fill(&mut self, head: &[u8], headers: &[httparse::Header<'_>]) {
+    ///
+    /// # Errors
+    /// When a line ends in a bare LF, which httparse takes for a line end, too.
+    pub(super) fn fill(&mut self, head: &[u8], headers: &[httparse::Header<'_>]) -> Result<(), Refusal> {
         let offset = |slice: &[u8]| (slice.as_ptr() as usize - head.as_ptr() as usize) as u32;
         self.0.clear();
         for (index, header) in headers.iter().enumerate() {
             let line_end = headers.get(index + 1).map_or(head.len() as u32 - 2, |next| offset(next.name.as_bytes()));
+            if !head[..line_end as usize].ends_with(b"\r\n") {
+                return Err(Refusal::BareLineFeed);
+            }
             self.0.push(Span {
                 line: offset(header.name.as_bytes()),
                 // An empty value of httparse lies nowhere.
@@ -44,6 +52,7 @@ impl FieldIndex {
                 kind: Kind::of(header.name.as_bytes()),
             });
         }
+        Ok(())
     }
 
     pub(super) fn iter<'b>(&self, head: &'b [u8]) -> impl Iterator<Item = Field<'b>> {
@@ -74,6 +83,7 @@ pub enum Kind {
     ProxyAuthorization,
     ProxyConnection,
     Te,
+    Trailer,
     TransferEncoding,
     Upgrade,
     Via,
@@ -81,22 +91,24 @@ pub enum Kind {
 
 impl Kind {
     pub fn of(name: &[u8]) -> Kind {
-        // Length first: most fields match no length in the list and cost one jump.
-        let (known, kind): (&[u8], Kind) = match name.len() {
-            2 => (b"te", Kind::Te),
-            3 => (b"via", Kind::Via),
-            4 if name[0] | 0x20 == b'h' => (b"host", Kind::Host),
-            4 => (b"date", Kind::Date),
-            6 => (b"expect", Kind::Expect),
-            7 => (b"upgrade", Kind::Upgrade),
-            10 if name[0] | 0x20 == b'c' => (b"connection", Kind::Connection),
-            10 => (b"keep-alive", Kind::KeepAlive),
-            12 => (b"max-forwards", Kind::MaxForwards),
-            14 if name[0] | 0x20 == b'c' => (b"content-length", Kind::ContentLength),
-            14 => (b"http2-settings", Kind::Http2Settings),
-            16 => (b"proxy-connection", Kind::ProxyConnection),
-            17 => (b"transfer-encoding", Kind::TransferEncoding),
-            19 => (b"proxy-authorization", Kind::ProxyAuthorization),
+        // Length and first letter first: most fields match no pair in the list and cost one jump.
+        let first = name.first().map_or(0, |first| first | 0x20);
+        let (known, kind): (&[u8], Kind) = match (name.len(), first) {
+            (2, b't') => (b"te", Kind::Te),
+            (3, b'v') => (b"via", Kind::Via),
+            (4, b'd') => (b"date", Kind::Date),
+            (4, b'h') => (b"host", Kind::Host),
+            (6, b'e') => (b"expect", Kind::Expect),
+            (7, b't') => (b"trailer", Kind::Trailer),
+            (7, b'u') => (b"upgrade", Kind::Upgrade),
+            (10, b'c') => (b"connection", Kind::Connection),
+            (10, b'k') => (b"keep-alive", Kind::KeepAlive),
+            (12, b'm') => (b"max-forwards", Kind::MaxForwards),
+            (14, b'c') => (b"content-length", Kind::ContentLength),
+            (14, b'h') => (b"http2-settings", Kind::Http2Settings),
+            (16, b'p') => (b"proxy-connection", Kind::ProxyConnection),
+            (17, b't') => (b"transfer-encoding", Kind::TransferEncoding),
+            (19, b'p') => (b"proxy-authorization", Kind::ProxyAuthorization),
             _ => return Kind::Other,
         };
         if name.eq_ignore_ascii_case(known) { kind } else { Kind::Other }
@@ -158,7 +170,7 @@ impl<'b> ConnectionOptions<'b> {
 /// Whether a field may not stand among trailers: framing, routing, authentication and connection
 /// control (RFC 9110 section 6.5.1).
 pub fn is_forbidden_in_trailers(name: &[u8]) -> bool {
-    const MORE: [&[u8]; 13] = [
+    const MORE: [&[u8]; 12] = [
         b"authorization",
         b"cache-control",
         b"content-encoding",
@@ -168,7 +180,6 @@ pub fn is_forbidden_in_trailers(name: &[u8]) -> bool {
         b"forwarded",
         b"proxy-authenticate",
         b"set-cookie",
-        b"trailer",
         b"www-authenticate",
         b"x-forwarded-for",
         b"x-forwarded-host",

@@ -1,6 +1,9 @@
 //! Finding where a head ends, in one pass however the bytes arrive.
 
-use memchr::memchr;
+use std::sync::LazyLock;
+
+use memchr::memchr_iter;
+use memchr::memmem::Finder;
 
 use super::Refusal;
 
@@ -8,39 +11,46 @@ use super::Refusal;
 /// in byte by byte costs no more than one that comes at once.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct HeadScanner {
-    /// Start of the line being looked at.
-    line_start: usize,
     scanned: usize,
+    has_line: bool,
 }
 
 /// Empty lines that may stand before a request line (RFC 9112 section 2.2 asks for at least one).
 const MAX_EMPTY_LINES: usize = 4;
 
+static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
+
 impl HeadScanner {
     /// Where the head ends, its empty line included, or `None` while it is not complete.
     ///
-    /// Every line must end in CRLF: a bare LF is a line end for some parsers and not for others
-    /// (RFC 9112 section 2.2).
+    /// # Errors
+    /// When the head is larger than `max`; and when an incomplete one has a line that ends in a bare
+    /// LF, whose sender may think it complete. Of a complete one, the parser tells.
     pub fn find_end(&mut self, bytes: &[u8], max: usize) -> Result<Option<usize>, Refusal> {
-        while let Some(offset) = memchr(b'\n', &bytes[self.scanned..]) {
-            let line_feed = self.scanned + offset;
+        // The end may straddle what was looked at before.
+        let from = self.scanned.saturating_sub(3);
+        if let Some(at) = END.find(&bytes[from..]) {
+            let end = from + at + 4;
+            if end <= max {
+                return Ok(Some(end));
+            }
+            self.has_line |= bytes[..max].contains(&b'\n');
+            return Err(Refusal::HeadTooLarge);
+        }
+        for line_feed in memchr_iter(b'\n', &bytes[self.scanned..]).map(|offset| self.scanned + offset) {
             if line_feed == 0 || bytes[line_feed - 1] != b'\r' {
                 return Err(Refusal::BareLineFeed);
             }
-            if line_feed == self.line_start + 1 {
-                let end = line_feed + 1;
-                return if end > max { Err(Refusal::HeadTooLarge) } else { Ok(Some(end)) };
-            }
-            self.line_start = line_feed + 1;
-            self.scanned = self.line_start;
+            self.has_line = true;
         }
         self.scanned = bytes.len();
         if bytes.len() >= max { Err(Refusal::HeadTooLarge) } else { Ok(None) }
     }
 
-    /// Whether a whole line was seen, which tells an over-long request line from an over-long head.
+    /// Whether a whole line was seen in an incomplete head, which tells an over-long head from an
+    /// over-long first line.
     pub fn has_line(&self) -> bool {
-        self.line_start > 0
+        self.has_line
     }
 }
 
@@ -94,6 +104,7 @@ mod tests {
         assert_eq!(HeadScanner::default().find_end(b"GET / HTTP/1.1\n", 100), Err(Refusal::BareLineFeed));
         assert_eq!(HeadScanner::default().find_end(b"\n", 100), Err(Refusal::BareLineFeed));
         assert_eq!(HeadScanner::default().find_end(b"GET / HTTP/1.1\r\na: b\n\r\n", 100), Err(Refusal::BareLineFeed));
+        assert_eq!(HeadScanner::default().find_end(b"GET / HTTP/1.1\r\na: b\r\n\n", 100), Err(Refusal::BareLineFeed));
     }
 
     #[test]

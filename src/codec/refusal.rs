@@ -62,6 +62,26 @@ impl Refusal {
         }
     }
 
+    /// Whether only the meaning of the message is in doubt, but not where it ends.
+    pub fn leaves_framing_certain(self) -> bool {
+        matches!(
+            self,
+            Refusal::UnderscoreInName
+                | Refusal::InvalidTarget
+                | Refusal::UnsupportedScheme
+                | Refusal::Userinfo
+                | Refusal::Fragment
+                | Refusal::InvalidHost
+                | Refusal::InvalidPort
+                | Refusal::MissingPort
+                | Refusal::MissingHost
+                | Refusal::DuplicateHost
+                | Refusal::HostMismatch
+                | Refusal::AbsoluteUrlNotAllowed
+                | Refusal::InvalidMaxForwards
+        )
+    }
+
     /// Stable name, for logs and programs.
     pub fn reason(self) -> &'static str {
         match self {

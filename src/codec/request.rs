@@ -12,7 +12,7 @@ use super::write::{HeadWriter, Via};
 use crate::config::{Http1, UnderscoresAction};
 
 /// Fields that a head holds without an allocation; `max_headers_count` may allow more.
-const USUAL_FIELDS: usize = 64;
+const USUAL_FIELDS: usize = 128;
 
 /// A request head that passed every check, borrowed from the bytes it arrived in.
 #[derive(Debug)]
@@ -46,9 +46,6 @@ impl<'b> Request<'b> {
         if options.max_headers_count <= USUAL_FIELDS {
             return Self::parse_with(head, &mut few[..options.max_headers_count], options, index);
         }
-        if memchr::memchr_iter(b'\n', head).count() <= USUAL_FIELDS + 2 {
-            return Self::parse_with(head, &mut few, options, index);
-        }
         let mut many = vec![MaybeUninit::uninit(); options.max_headers_count];
         Self::parse_with(head, &mut many, options, index)
     }
@@ -62,7 +59,9 @@ impl<'b> Request<'b> {
         check_request_line(head, options.max_target)?;
         let mut parsed = httparse::Request::new(&mut []);
         match parsed.parse_with_uninit_headers(head, headers) {
-            Ok(httparse::Status::Complete(_)) => {}
+            Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+            // It took a bare LF for an empty line.
+            Ok(httparse::Status::Complete(_)) => return Err(Refusal::BareLineFeed),
             Ok(httparse::Status::Partial) => return Err(Refusal::InvalidRequestLine),
             Err(error) => return Err(refusal(error, head)),
         }
@@ -72,7 +71,7 @@ impl<'b> Request<'b> {
         if minor_version == 0 && !options.accept_http_10 {
             return Err(Refusal::Http10NotAccepted);
         }
-        index.fill(head, parsed.headers);
+        index.fill(head, parsed.headers)?;
         let mut request = Request {
             method: method.as_bytes(),
             target_text: target.as_bytes(),
@@ -96,7 +95,7 @@ impl<'b> Request<'b> {
 
     fn read_fields(&mut self, options: &Http1) -> Result<(), Refusal> {
         let mut framing = FramingFields::default();
-        let mut upgrade_offered = false;
+        let mut upgrade_offered = None;
         for field in self.fields.iter(self.head) {
             if options.headers_with_underscores_action == UnderscoresAction::RejectRequest && field.name.contains(&b'_') {
                 return Err(Refusal::UnderscoreInName);
@@ -109,10 +108,13 @@ impl<'b> Request<'b> {
                 Kind::ProxyConnection => self.connection.add_proxy_connection(field.value),
                 Kind::Expect => self.expects_continue |= field.value.eq_ignore_ascii_case(b"100-continue"),
                 // h2c would let a tunnel past the checks that every request gets.
-                Kind::Upgrade => upgrade_offered = !list(field.value).any(|protocol| protocol.eq_ignore_ascii_case(b"h2c")),
+                Kind::Upgrade => {
+                    let acceptable = !list(field.value).any(|protocol| protocol.eq_ignore_ascii_case(b"h2c"));
+                    upgrade_offered = Some(upgrade_offered.unwrap_or(true) && acceptable);
+                }
                 Kind::Te => self.carries_trailers |= options.enable_trailers && wants_trailers(field.value),
                 Kind::Via => self.loops |= names_us(field.value, &options.via),
-                Kind::MaxForwards => self.max_forwards = Some(parse_max_forwards(field.value)?),
+                Kind::MaxForwards if self.counts_forwards() => self.max_forwards = Some(parse_max_forwards(field.value)?),
                 _ => {}
             }
         }
@@ -120,7 +122,7 @@ impl<'b> Request<'b> {
         self.must_close = framing.is_ambiguous();
         // An Upgrade may be ignored (RFC 9110 section 7.8), and with a body it is: the body would
         // have to end before the new protocol starts. HTTP/1.0 has none.
-        self.upgrade = upgrade_offered
+        self.upgrade = upgrade_offered == Some(true)
             && self.connection.upgrade
             && self.minor_version == 1
             && self.framing == Framing::None
@@ -137,6 +139,10 @@ impl<'b> Request<'b> {
             // Legal for a target without an authority (RFC 9112 section 3.2).
             return if matches!(self.target, Target::Authority(_)) { Err(Refusal::InvalidHost) } else { Ok(()) };
         }
+        // Most clients write the same in both places.
+        if matches!(self.target, Target::Absolute(target) if target.authority_text == host) {
+            return Ok(());
+        }
         let default_port = if matches!(self.target, Target::Authority(_)) { 443 } else { 80 };
         let host = Authority::parse(host, Some(default_port)).map_err(|_| Refusal::InvalidHost)?;
         let authority = match self.target {
@@ -145,6 +151,29 @@ impl<'b> Request<'b> {
             Target::Origin | Target::Asterisk => return Ok(()),
         };
         if options.reject_host_mismatch && host != authority { Err(Refusal::HostMismatch) } else { Ok(()) }
+    }
+
+    /// Where a head that was refused ends all the same, and whether its client wants to go on. For
+    /// refusals that leave it certain.
+    pub fn framing(head: &'b [u8], options: &Http1, index: &'b mut FieldIndex) -> Option<(Framing, bool)> {
+        let mut headers = vec![httparse::EMPTY_HEADER; options.max_headers_count];
+        let mut parsed = httparse::Request::new(&mut headers);
+        parsed.parse(head).ok()?;
+        let minor_version = parsed.version?;
+        index.fill(head, parsed.headers).ok()?;
+        let mut fields = FramingFields::default();
+        let mut connection = ConnectionOptions::default();
+        for field in index.iter(head) {
+            match field.kind {
+                Kind::ContentLength => fields.add_content_length(field.value).ok()?,
+                Kind::TransferEncoding => fields.add_transfer_encoding(field.value).ok()?,
+                Kind::Connection => connection.add(field.value),
+                Kind::ProxyConnection => connection.add_proxy_connection(field.value),
+                _ => {}
+            }
+        }
+        let framing = fields.request(minor_version, false).ok()?;
+        Some((framing, !connection.close && (minor_version == 1 || connection.keep_alive)))
     }
 
     /// Host as it came; an HTTP/1.0 request may have none.
@@ -165,7 +194,7 @@ impl<'b> Request<'b> {
     /// Writes the head for the next hop. What there is no reason to change leaves as it came.
     pub fn write_forwarded(&self, to: &AbsoluteTarget<'_>, options: &Http1, out: &mut Vec<u8>) {
         self.write_request_line(to, options, out);
-        let mut writer = HeadWriter::new(out, options.header_key_format);
+        let mut writer = HeadWriter::new(out, options.header_key_format, self.head);
         if self.host.is_none() {
             writer.field("Host", to.authority_text);
         }
@@ -176,7 +205,9 @@ impl<'b> Request<'b> {
                 Kind::Other if self.connection.names(field.name) => {}
                 // Known names hold no underscore.
                 Kind::Other if drops_underscores && field.name.contains(&b'_') => {}
-                Kind::Other | Kind::Date | Kind::Expect | Kind::Via => writer.line(&field),
+                // What it announces does not come.
+                Kind::Trailer if !options.enable_trailers => {}
+                Kind::Other | Kind::Trailer | Kind::Date | Kind::Expect | Kind::Via => writer.line(&field),
                 Kind::Host if field.value == to.authority_text => writer.line(&field),
                 Kind::Host => writer.field_as(field.name, to.authority_text),
                 Kind::ContentLength => {
@@ -257,9 +288,7 @@ impl<'b> Request<'b> {
 
 /// What httparse does not tell apart: length of the target, spaces, and the version.
 fn check_request_line(head: &[u8], max_target: usize) -> Result<(), Refusal> {
-    let end = memchr::memchr(b'\r', head).unwrap_or(head.len());
-    let line = &head[..end];
-    let mut words = line.split(|&byte| byte == b' ');
+    let mut words = first_line(head)?.split(|&byte| byte == b' ');
     let (Some(_), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next()) else {
         return Err(Refusal::InvalidRequestLine);
     };
@@ -272,6 +301,16 @@ fn check_request_line(head: &[u8], max_target: usize) -> Result<(), Refusal> {
             Err(Refusal::UnsupportedVersion)
         }
         _ => Err(Refusal::InvalidRequestLine),
+    }
+}
+
+/// The request or status line, without its CRLF.
+pub(super) fn first_line(head: &[u8]) -> Result<&[u8], Refusal> {
+    let end = memchr::memchr2(b'\r', b'\n', head).unwrap_or(head.len());
+    match &head[end..] {
+        [b'\r', b'\n', ..] => Ok(&head[..end]),
+        [b'\n', ..] => Err(Refusal::BareLineFeed),
+        _ => Err(Refusal::ControlByte),
     }
 }
 

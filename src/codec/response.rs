@@ -7,11 +7,12 @@ use httparse::Header;
 use super::Refusal;
 use super::field::{ConnectionOptions, FieldIndex, Kind};
 use super::framing::{Framing, FramingFields, is_canonical_length};
-use super::request::refusal;
+use super::request::{first_line, refusal};
 use super::write::{HeadWriter, Via};
 use crate::config::Http1;
 
-const USUAL_FIELDS: usize = 64;
+/// Fields that a head may have without an allocation; `max_headers_count` may allow more.
+const USUAL_FIELDS: usize = 128;
 
 /// A response head that passed every check, borrowed from the bytes it arrived in.
 #[derive(Debug)]
@@ -63,9 +64,6 @@ impl<'b> Response<'b> {
         if options.max_headers_count <= USUAL_FIELDS {
             return Self::parse_with(head, &mut few[..options.max_headers_count], to, options, index);
         }
-        if memchr::memchr_iter(b'\n', head).count() <= USUAL_FIELDS + 2 {
-            return Self::parse_with(head, &mut few, to, options, index);
-        }
         let mut many = vec![MaybeUninit::uninit(); options.max_headers_count];
         Self::parse_with(head, &mut many, to, options, index)
     }
@@ -80,14 +78,16 @@ impl<'b> Response<'b> {
         let reason_phrase = check_status_line(head)?;
         let mut parsed = httparse::Response::new(&mut []);
         match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, head, headers) {
-            Ok(httparse::Status::Complete(_)) => {}
+            Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+            // It took a bare LF for an empty line.
+            Ok(httparse::Status::Complete(_)) => return Err(Refusal::BareLineFeed),
             Ok(httparse::Status::Partial) => return Err(Refusal::InvalidStatusLine),
             Err(error) => return Err(refusal(error, head)),
         }
         let (Some(status @ 100..), Some(minor_version)) = (parsed.code, parsed.version) else {
             return Err(Refusal::InvalidStatusLine);
         };
-        index.fill(head, parsed.headers);
+        index.fill(head, parsed.headers)?;
         let mut response = Response {
             status,
             reason_phrase,
@@ -137,14 +137,15 @@ impl<'b> Response<'b> {
     }
 
     /// Writes the head for the client. What there is no reason to change leaves as it came.
-    /// `date` is an IMF-fixdate, for a response that has none (RFC 9110 section 6.6.1).
-    pub fn write_forwarded(&self, reframed: Reframed, options: &Http1, date: &[u8], out: &mut Vec<u8>) {
+    /// `date` gives an IMF-fixdate to a response that has none (RFC 9110 section 6.6.1).
+    pub fn write_forwarded(&self, reframed: Reframed, options: &Http1, date: impl FnOnce() -> [u8; 29], out: &mut Vec<u8>) {
         self.write_status_line(options, out);
-        let mut writer = HeadWriter::new(out, options.header_key_format);
+        let mut writer = HeadWriter::new(out, options.header_key_format, self.head);
         let mut length_written = false;
         for field in self.fields.iter(self.head) {
             match field.kind {
                 Kind::Other if self.connection.names(field.name) => {}
+                Kind::Trailer if !options.enable_trailers => {}
                 Kind::ContentLength => {
                     if self.may_have_length() && !std::mem::replace(&mut length_written, true) {
                         let length = self.content_length.unwrap_or(0);
@@ -174,7 +175,7 @@ impl<'b> Response<'b> {
             ConnectionField::Upgrade => writer.field("Connection", b"Upgrade"),
         }
         if !self.has_date && self.status >= 200 {
-            writer.field("Date", date);
+            writer.field("Date", &date());
         }
         writer.via(Via { minor_version: self.minor_version, pseudonym: &options.via });
         writer.finish();
@@ -210,8 +211,7 @@ pub fn standard_phrase(status: u16) -> &'static str {
 
 /// What httparse does not tell: it takes other line shapes and loses a phrase with obs-text.
 fn check_status_line(head: &[u8]) -> Result<&[u8], Refusal> {
-    let end = memchr::memchr(b'\r', head).unwrap_or(head.len());
-    match &head[..end] {
+    match first_line(head)? {
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0' | b'1', b' ', status @ ..] => match status {
             [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9'] => Ok(&[]),
             [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9', b' ', phrase @ ..] => Ok(phrase),

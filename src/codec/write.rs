@@ -1,12 +1,18 @@
 //! Writing heads: lines that leave as they came, and fields of our own in the chosen format.
 
+use std::ops::Range;
+
 use super::field::Field;
 use crate::config::HeaderKeyFormat;
 
 /// Appends field lines to a head.
-pub struct HeadWriter<'o> {
+pub struct HeadWriter<'o, 'b> {
     out: &'o mut Vec<u8>,
     format: HeaderKeyFormat,
+    /// Bytes of the head being forwarded, from which lines are taken.
+    source: &'b [u8],
+    /// Lines of `source` that lie back to back and are copied at once.
+    run: Range<usize>,
 }
 
 /// What goes into Via (RFC 9110 section 7.6.3).
@@ -17,16 +23,24 @@ pub struct Via<'a> {
     pub pseudonym: &'a str,
 }
 
-impl<'o> HeadWriter<'o> {
-    pub fn new(out: &'o mut Vec<u8>, format: HeaderKeyFormat) -> Self {
-        HeadWriter { out, format }
+impl<'o, 'b> HeadWriter<'o, 'b> {
+    /// `source` is the head that forwarded lines belong to; empty where there is none.
+    pub fn new(out: &'o mut Vec<u8>, format: HeaderKeyFormat, source: &'b [u8]) -> Self {
+        HeadWriter { out, format, source, run: 0..0 }
     }
 
     /// A line that leaves as it came, but for the case of its name where a format asks for one.
     #[inline]
-    pub fn line(&mut self, field: &Field<'_>) {
+    pub fn line(&mut self, field: &Field<'b>) {
         match self.format {
-            HeaderKeyFormat::PreserveCase => self.out.extend_from_slice(field.line),
+            HeaderKeyFormat::PreserveCase => {
+                let start = field.line.as_ptr() as usize - self.source.as_ptr() as usize;
+                if self.run.end != start {
+                    self.flush();
+                    self.run.start = start;
+                }
+                self.run.end = start + field.line.len();
+            }
             _ => {
                 self.name(field.name);
                 self.out.extend_from_slice(&field.line[field.name.len()..]);
@@ -55,28 +69,39 @@ impl<'o> HeadWriter<'o> {
     }
 
     /// The empty line.
-    pub fn finish(self) {
+    pub fn finish(mut self) {
+        self.flush();
         self.out.extend_from_slice(b"\r\n");
     }
 
+    fn flush(&mut self) {
+        self.out.extend_from_slice(&self.source[self.run.clone()]);
+        self.run = 0..0;
+    }
+
     fn name(&mut self, name: &[u8]) {
+        self.flush();
         let start = self.out.len();
         self.out.extend_from_slice(name);
-        let written = &mut self.out[start..];
-        match self.format {
-            HeaderKeyFormat::PreserveCase => {}
-            HeaderKeyFormat::LowerCase => written.make_ascii_lowercase(),
-            HeaderKeyFormat::ProperCaseWords => {
-                // Envoy's rule: the first letter, and every letter after a byte that is none.
-                let mut first = true;
-                for byte in written {
-                    if first {
-                        byte.make_ascii_uppercase();
-                    } else {
-                        byte.make_ascii_lowercase();
-                    }
-                    first = !byte.is_ascii_alphanumeric();
+        format_name(&mut self.out[start..], self.format);
+    }
+}
+
+/// Puts a field name into the format.
+pub(super) fn format_name(name: &mut [u8], format: HeaderKeyFormat) {
+    match format {
+        HeaderKeyFormat::PreserveCase => {}
+        HeaderKeyFormat::LowerCase => name.make_ascii_lowercase(),
+        HeaderKeyFormat::ProperCaseWords => {
+            // Envoy's rule: the first letter, and every letter after a byte that is none.
+            let mut first = true;
+            for byte in name {
+                if first {
+                    byte.make_ascii_uppercase();
+                } else {
+                    byte.make_ascii_lowercase();
                 }
+                first = !byte.is_ascii_alphanumeric();
             }
         }
     }
@@ -89,8 +114,9 @@ mod tests {
 
     fn written(format: HeaderKeyFormat) -> String {
         let mut out = Vec::new();
-        let mut writer = HeadWriter::new(&mut out, format);
-        writer.line(&Field { name: b"x-fOO_bar", value: b"V  v", line: b"x-fOO_bar:V  v \r\n", kind: Kind::Other });
+        let head = b"x-fOO_bar:V  v \r\n";
+        let mut writer = HeadWriter::new(&mut out, format, head);
+        writer.line(&Field { name: &head[..9], value: b"V  v", line: head, kind: Kind::Other });
         writer.field("Proxy-Status", b"x");
         writer.via(Via { minor_version: 1, pseudonym: "p" });
         writer.finish();

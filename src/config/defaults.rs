@@ -40,6 +40,7 @@ impl Default for Listener {
             name: "default".to_owned(),
             addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 3128)), SocketAddr::from((Ipv6Addr::LOCALHOST, 3128))],
             max_connections: 100_000,
+            tcp: TcpOptions::default(),
             http1: Http1::default(),
         }
     }
@@ -95,6 +96,12 @@ impl Default for Dns {
     }
 }
 
+impl Default for Cluster {
+    fn default() -> Self {
+        Self { defaults: ClusterOptions::default(), overrides: Vec::new(), max_idle_connections_per_worker: 4096 }
+    }
+}
+
 impl Default for ClusterOptions {
     fn default() -> Self {
         Self {
@@ -106,11 +113,20 @@ impl Default for ClusterOptions {
             max_pending_requests: 1024,
             max_requests: 1024,
             max_retries: 3,
-            max_idle_connections: 32,
+            retry_budget: None,
+            retry_on: RetryOn { connect_failure: false, reset_before_request: true, reset: false },
+            num_retries: 1,
+            retry_back_off: BackOff { base: Duration::from_millis(25), max: Duration::from_millis(250) },
+            per_try_timeout: None,
+            max_idle_connections: 1024,
             pool_idle_timeout: MINUTE,
             max_connection_duration: None,
             max_requests_per_connection: None,
             happy_eyeballs_delay: Duration::from_millis(250),
+            happy_eyeballs_first_family: FirstFamily::Auto,
+            preconnect_ratio: 1.0,
+            tcp: TcpOptions::default(),
+            egress: Egress::default(),
         }
     }
 }

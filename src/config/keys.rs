@@ -48,6 +48,7 @@ fn listener(table: &mut Table<'_>, shared: &Http1, seen: &mut Listeners) -> List
     let name = table.read::<Title>("name", &mut listener.name);
     let addresses = table.filled_list::<Endpoint>("addresses", &mut listener.addresses);
     table.read::<Count<usize>>("max_connections", &mut listener.max_connections);
+    tcp_options(table, &mut listener.tcp);
     let via = table.read::<Pseudonym>("via", &mut listener.http1.via);
     let again = table.table("http1", |table| http1(table, &mut listener.http1)).flatten();
     table.not_both(via, again);
@@ -135,6 +136,7 @@ fn addresses(table: &mut Table<'_>, addresses: &mut Addresses) {
 
 fn cluster(table: &mut Table<'_>, cluster: &mut Cluster) {
     cluster_options(table, &mut cluster.defaults);
+    table.read::<CountOrNone<usize>>("max_idle_connections_per_worker", &mut cluster.max_idle_connections_per_worker);
     table.tables("override", |table| {
         let mut options = cluster.defaults.clone();
         let mut hosts = Vec::new();
@@ -161,6 +163,68 @@ fn cluster_options(table: &mut Table<'_>, options: &mut ClusterOptions) {
     table.read::<Limit>("max_connection_duration", &mut options.max_connection_duration);
     table.read::<CountLimit>("max_requests_per_connection", &mut options.max_requests_per_connection);
     table.read::<Wait>("happy_eyeballs_delay", &mut options.happy_eyeballs_delay);
+    table.read::<Choice<FirstFamily>>("happy_eyeballs_first_family", &mut options.happy_eyeballs_first_family);
+    table.read::<Ratio>("preconnect_ratio", &mut options.preconnect_ratio);
+    retries(table, options);
+    tcp_options(table, &mut options.tcp);
+    egress(table, &mut options.egress);
+}
+
+fn retries(table: &mut Table<'_>, options: &mut ClusterOptions) {
+    table.table("retry_budget", |table| {
+        let mut budget = RetryBudget { budget_percent: 20, min_retry_concurrency: 3 };
+        table.read::<Whole<u64, 0, 100>>("budget_percent", &mut budget.budget_percent);
+        table.read::<CountOrNone<u64>>("min_retry_concurrency", &mut budget.min_retry_concurrency);
+        options.retry_budget = Some(budget).filter(|budget| budget.budget_percent > 0);
+    });
+    if table.has("retry_on") {
+        let mut causes = Vec::new();
+        table.list::<Choice<RetryCause>>("retry_on", &mut causes);
+        options.retry_on = RetryOn {
+            connect_failure: causes.contains(&RetryCause::ConnectFailure),
+            reset_before_request: causes.contains(&RetryCause::ResetBeforeRequest),
+            reset: causes.contains(&RetryCause::Reset),
+        };
+    } else {
+        table.list::<Choice<RetryCause>>("retry_on", &mut Vec::new());
+    }
+    table.read::<CountOrNone<u64>>("num_retries", &mut options.num_retries);
+    table.table("retry_back_off", |table| {
+        table.read::<Length>("base", &mut options.retry_back_off.base);
+        table.read::<Length>("max", &mut options.retry_back_off.max);
+    });
+    table.read::<Limit>("per_try_timeout", &mut options.per_try_timeout);
+}
+
+fn tcp_options(table: &mut Table<'_>, options: &mut TcpOptions) {
+    table.table("tcp_keepalive", |table| {
+        let mut keepalive = TcpKeepalive { idle: Duration::ZERO, interval: Duration::from_secs(10), probes: 6 };
+        table.read::<WholeSeconds>("idle", &mut keepalive.idle);
+        table.read::<WholeSeconds>("interval", &mut keepalive.interval);
+        table.read::<Whole<u32, 1, 127>>("probes", &mut keepalive.probes);
+        options.keepalive = Some(keepalive).filter(|keepalive| !keepalive.idle.is_zero());
+    });
+    table.read::<Limit>("tcp_user_timeout", &mut options.user_timeout);
+}
+
+fn egress(table: &mut Table<'_>, egress: &mut Egress) {
+    let mut sources = Vec::new();
+    let written = table.has("source_addresses");
+    let spans = table.list::<SourceAddress>("source_addresses", &mut sources);
+    if written {
+        (egress.source_v4, egress.source_v6) = (None, None);
+    }
+    for (source, span) in sources.into_iter().zip(spans) {
+        let taken = match source {
+            IpAddr::V4(source) => egress.source_v4.replace(source).is_some(),
+            IpAddr::V6(source) => egress.source_v6.replace(source).is_some(),
+        };
+        if taken {
+            table.mistake(Mistake::at(span, "a second source address of the same family", "keep one for IPv4 and one for IPv6"));
+        }
+    }
+    table.read::<Interface>("interface", &mut egress.interface);
+    table.read::<Mark>("mark", &mut egress.mark);
 }
 
 fn tunnel(table: &mut Table<'_>, tunnel: &mut Tunnel) {

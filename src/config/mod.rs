@@ -20,7 +20,7 @@ mod tests;
 pub use load::{DEFAULT_PATH, EMBEDDED, Loaded, load, parse};
 pub use report::{Mistake, Report};
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -58,6 +58,7 @@ pub struct Listener {
     pub addresses: Vec<SocketAddr>,
     /// Downstream connections at once, over all workers; more are closed at accept.
     pub max_connections: usize,
+    pub tcp: TcpOptions,
     /// `[http1]` with this listener's `[listener.http1]` laid over it.
     pub http1: Http1,
 }
@@ -184,11 +185,13 @@ pub struct Addresses {
 }
 
 /// What every cluster starts from, and what `[[cluster.override]]` changes for some.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Cluster {
     pub defaults: ClusterOptions,
     /// First match wins.
     pub overrides: Vec<ClusterOverride>,
+    /// Idle connections that a worker keeps for all clusters together.
+    pub max_idle_connections_per_worker: usize,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -210,6 +213,14 @@ pub struct ClusterOptions {
     pub max_pending_requests: u64,
     pub max_requests: u64,
     pub max_retries: u64,
+    /// In place of `max_retries`, where there is one.
+    pub retry_budget: Option<RetryBudget>,
+    pub retry_on: RetryOn,
+    /// Retries of one request.
+    pub num_retries: u64,
+    pub retry_back_off: BackOff,
+    /// From a try's beginning to the first byte of its response.
+    pub per_try_timeout: Option<Duration>,
     /// Idle connections kept per worker.
     pub max_idle_connections: usize,
     pub pool_idle_timeout: Duration,
@@ -217,6 +228,85 @@ pub struct ClusterOptions {
     pub max_requests_per_connection: Option<u64>,
     /// RFC 8305 connection attempt delay.
     pub happy_eyeballs_delay: Duration,
+    pub happy_eyeballs_first_family: FirstFamily,
+    /// Connections to have for each request that runs or waits; Envoy's
+    /// `per_upstream_preconnect_ratio`, at least 1.
+    pub preconnect_ratio: f64,
+    pub tcp: TcpOptions,
+    pub egress: Egress,
+}
+
+/// Envoy's `retry_budget`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryBudget {
+    /// Of the requests that run or wait.
+    pub budget_percent: u64,
+    /// Allowed whatever the percentage comes to.
+    pub min_retry_concurrency: u64,
+}
+
+/// What is tried again, in Envoy's words. Whatever it says, nothing is sent twice that may not be
+/// (RFC 9110 section 9.2.2) or cannot be had again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryOn {
+    pub connect_failure: bool,
+    /// A kept connection turned out to be closed.
+    pub reset_before_request: bool,
+    /// Any connection that ended before the first byte of a response.
+    pub reset: bool,
+}
+
+/// One word of a `retry_on` list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RetryCause {
+    ConnectFailure,
+    ResetBeforeRequest,
+    Reset,
+}
+
+/// Waits between tries: anything up to `base`, doubled with every try up to `max`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BackOff {
+    pub base: Duration,
+    pub max: Duration,
+}
+
+/// The family whose addresses are tried first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FirstFamily {
+    /// As `dns_lookup_family` has it.
+    Auto,
+    V4,
+    V6,
+}
+
+/// How a socket notices that its other end is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TcpOptions {
+    pub keepalive: Option<TcpKeepalive>,
+    /// TCP_USER_TIMEOUT: how long sent bytes may go without acknowledgement.
+    pub user_timeout: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpKeepalive {
+    pub idle: Duration,
+    pub interval: Duration,
+    pub probes: u32,
+}
+
+/// How connections leave the machine. Two connections with different ones are not interchangeable.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Egress {
+    /// With any source address given, only families that have one are dialled.
+    pub source_v4: Option<Ipv4Addr>,
+    pub source_v6: Option<Ipv6Addr>,
+    /// SO_BINDTODEVICE.
+    pub interface: Option<String>,
+    /// SO_MARK.
+    pub mark: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -43,6 +43,8 @@ pub(super) struct Asked {
     pub kind: RequestKind,
     pub to: To,
     pub upgrade: bool,
+    /// When the client's connection is too old for another request.
+    pub expires: Option<Instant>,
 }
 
 /// What is true after a whole answer.
@@ -113,6 +115,7 @@ impl Answer<'_> {
             if let Some(held) = buffer {
                 match scanner.find_end(held.bytes(), self.options.max_response_headers) {
                     Ok(Some(end)) => return Ok(end),
+                    Ok(None) if !may_be_status_line(held.bytes()) => return Err(Fault::Response(Refusal::InvalidStatusLine)),
                     Ok(None) => held.reserve(self.options.max_response_headers),
                     Err(refusal) => return Err(Fault::Response(refusal)),
                 }
@@ -162,7 +165,11 @@ impl Answer<'_> {
             Framing::UntilClose => (Framing::UntilClose, false),
             framing => (framing, true),
         };
-        let keeps_alive = delimited && self.asked.to.keeps_alive && self.uploaded.get() && !self.context.drain.has_begun();
+        let keeps_alive = delimited
+            && self.asked.to.keeps_alive
+            && self.uploaded.get()
+            && !self.context.drain.has_begun()
+            && self.asked.expires.is_none_or(|at| Instant::now() < at);
         let connection = match (upgraded, interim, keeps_alive, self.asked.to.minor_version) {
             (true, ..) => ConnectionField::Upgrade,
             (_, true, ..) => ConnectionField::Absent,
@@ -173,8 +180,8 @@ impl Answer<'_> {
         if !interim {
             self.status.set(Some(response.status));
         }
-        let date = self.context.event_loop.clock.http_date();
-        response.write_forwarded(Reframed { framing: outgoing, connection }, self.options, &date, out);
+        let date = || self.context.event_loop.clock.http_date();
+        response.write_forwarded(Reframed { framing: outgoing, connection }, self.options, date, out);
         Ok(HeadFacts {
             interim,
             upgraded,
@@ -212,8 +219,9 @@ impl Answer<'_> {
         }
         let relay =
             Relay { event_loop: &self.context.event_loop, deadline: self.deadline, idle_timeout: self.idle_timeout, moved: self.sent };
-        let body = Body::new(incoming, facts.outgoing, self.options.max_response_headers, self.options.enable_trailers);
-        body.relay(upstream, client, out, buffer, &relay).await.map_err(|fault| match fault {
+        let body = Body::new(incoming, facts.outgoing, self.options.max_response_headers, self.options);
+        // Boxed, so that small answers do not carry its size.
+        Box::pin(body.relay(upstream, client, out, buffer, &relay)).await.map_err(|fault| match fault {
             BodyFault::SourceClosed => Fault::UpstreamClosed,
             BodyFault::SourceFailed(error) => Fault::UpstreamReset(error),
             BodyFault::Malformed(refusal) => Fault::Response(refusal),
@@ -229,4 +237,10 @@ impl Answer<'_> {
             Some(Ok(())) => Ok(()),
         }
     }
+}
+
+/// Whether bytes can still become a status line; what speaks another protocol may never send more.
+fn may_be_status_line(bytes: &[u8]) -> bool {
+    const START: &[u8] = b"HTTP/";
+    bytes.iter().zip(START).all(|(byte, expected)| byte == expected)
 }

@@ -14,6 +14,7 @@ use super::splice::splice_exactly;
 use crate::codec::Refusal;
 use crate::codec::chunked::{Decoder, Step, chunk_head};
 use crate::codec::framing::Framing;
+use crate::config::Http1;
 use crate::event_loop::{Buffer, Deadline, EventLoop};
 
 /// Below this, a pipe costs more than the copies it saves.
@@ -60,12 +61,15 @@ pub(super) struct Relay<'a> {
 }
 
 impl Body {
-    pub fn new(incoming: Framing, outgoing: Framing, max_trailers: usize, keeps_trailers: bool) -> Self {
+    pub fn new(incoming: Framing, outgoing: Framing, max_trailers: usize, options: &Http1) -> Self {
         let chunked = outgoing == Framing::Chunked;
         let incoming = match incoming {
             Framing::None | Framing::Length(0) => Incoming::Done,
             Framing::Length(length) => Incoming::Length(length),
-            Framing::Chunked => Incoming::Chunked(Box::new(Decoder::new(max_trailers, keeps_trailers && chunked))),
+            Framing::Chunked => {
+                let kept = (options.enable_trailers && chunked).then_some(options.header_key_format);
+                Incoming::Chunked(Box::new(Decoder::new(max_trailers, kept)))
+            }
             Framing::UntilClose => Incoming::UntilClose,
         };
         Body { incoming, chunked }

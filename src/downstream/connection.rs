@@ -14,7 +14,7 @@ use crate::event_loop::{Buffer, Deadline};
 /// A client that goes on sending after our last byte is listened to for this long and this much,
 /// so that it sees the answer and not a reset (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 1024 * 1024;
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 /// When a drain begins, a request may be on its way; a connection that stays silent for so long has none.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
@@ -72,8 +72,9 @@ impl Connection {
                     Waited::Draining => return self.context.stats.downstream_cx_drain_close.increment(),
                 }
             }
-            // Boxed, so that a connection between requests is small.
-            match Box::pin(exchange(self, early.take())).await {
+            // Boxed, so that a connection between requests is small; and gone before what comes next.
+            let next = Box::pin(exchange(self, early.take())).await;
+            match next {
                 Next::Request(bytes) => early = bytes,
                 Next::Tunnel(tunnel) => return Box::pin(tunnel.run(self)).await,
                 Next::Close => return self.linger().await,
@@ -90,7 +91,8 @@ impl Connection {
     /// Waits for the first byte of a request, holding nothing.
     async fn expect_request(&mut self) -> Waited {
         let idle_timeout = self.listener.http1.borrow().idle_timeout;
-        self.deadline.set(idle_timeout);
+        let left = self.expires().map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
+        self.deadline.set(idle_timeout.min(left));
         let mut draining = false;
         std::future::poll_fn(|context| {
             if let std::task::Poll::Ready(readiness) = self.stream.poll_read_ready(context) {
@@ -132,7 +134,12 @@ impl Connection {
         let http1 = self.listener.http1.borrow();
         !self.context.drain.has_begun()
             && http1.max_requests_per_connection.is_none_or(|max| self.requests < max)
-            && http1.max_connection_duration.is_none_or(|max| self.opened.elapsed() < max)
+            && self.expires().is_none_or(|at| Instant::now() < at)
+    }
+
+    /// When `max_connection_duration` has passed.
+    pub fn expires(&self) -> Option<Instant> {
+        self.listener.http1.borrow().max_connection_duration.map(|max| self.opened + max)
     }
 }
 

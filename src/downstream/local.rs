@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 
 use super::pac;
 use super::reply::Reply;
-use crate::codec::field::Kind;
 use crate::codec::request::Request;
 use crate::config::Config;
 
@@ -72,13 +71,17 @@ pub(super) fn for_max_forwards(request: &Request<'_>) -> Page<'static> {
         body.push_str(&String::from_utf8_lossy(part));
     }
     for field in request.fields() {
-        let secret = field.kind == Kind::ProxyAuthorization
-            || field.name.eq_ignore_ascii_case(b"authorization")
-            || field.name.eq_ignore_ascii_case(b"cookie");
-        if !secret {
+        if !may_be_secret(field.name) {
             body.push_str(&String::from_utf8_lossy(field.line));
         }
     }
     body.push_str("\r\n");
     Page { status: 200, content_type: "message/http", body: body.into(), fields: &[], quiet: false }
+}
+
+/// Whether a field's name sounds like credentials.
+fn may_be_secret(name: &[u8]) -> bool {
+    const SIGNS: [&str; 7] = ["auth", "cookie", "token", "key", "secret", "password", "session"];
+    let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+    SIGNS.iter().any(|sign| name.contains(sign))
 }

@@ -110,7 +110,7 @@ impl StreamRecord {
     }
 
     /// The finishing step: one line, and the counters that belong to a whole stream.
-    pub fn finish(self, connection: &Connection) {
+    pub fn finish(&mut self, connection: &Connection) {
         let context = &connection.context;
         let stats = &context.stats;
         match self.status {

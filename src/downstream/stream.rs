@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::answer::{Answer, Answered, Asked};
 use super::body::{Body, BodyFault, Relay};
 use super::connection::{Connection, Next};
-use super::fault::Fault;
+use super::fault::{Fault, Shape};
 use super::io::{fill, write_all};
 use super::local;
 use super::record::StreamRecord;
@@ -27,7 +27,7 @@ use crate::config::Http1;
 use crate::drain::Phase;
 use crate::event_loop::{Buffer, ScratchVec};
 use crate::filter::policy::Ask;
-use crate::upstream::UpstreamConnection;
+use crate::upstream::{UpstreamConnection, count};
 
 /// A whole body up to this size that came with its head leaves with it, in one write.
 const BODY_AT_HAND: u64 = 16 * 1024;
@@ -38,15 +38,16 @@ pub(super) async fn exchange(connection: &mut Connection, mut buffer: Option<Buf
     let head = match exchange.expect_head(&mut buffer).await {
         Ok(Some(head)) => head,
         Ok(None) => return Next::Cut { reset: false },
-        Err(fault) => return exchange.refuse(fault, Framing::None, buffer).await,
+        Err(fault) => return Box::pin(exchange.refuse(fault, Framing::None, buffer)).await,
     };
     let plan = exchange.plan(&buffer.as_ref().map_or(&[][..], Buffer::bytes)[..head]);
     consume(&mut buffer, head);
+    // What is rare is boxed, so that the common way stays small.
     match plan {
         Ok(Plan::Forward(forward)) => exchange.forward(forward, buffer).await,
-        Ok(Plan::Connect(authority)) => exchange.connect(authority, buffer).await,
-        Ok(Plan::Answered { framing }) => exchange.answer_locally(framing, buffer).await,
-        Err((fault, framing)) => exchange.refuse(fault, framing, buffer).await,
+        Ok(Plan::Connect(authority)) => Box::pin(exchange.connect(authority, buffer)).await,
+        Ok(Plan::Answered { framing }) => Box::pin(exchange.answer_locally(framing, buffer)).await,
+        Err((fault, framing)) => Box::pin(exchange.refuse(fault, framing, buffer)).await,
     }
 }
 
@@ -80,6 +81,7 @@ struct Exchange<'c> {
     /// The head on its way out.
     out: ScratchVec,
     to: To,
+    is_connect: bool,
 }
 
 impl<'c> Exchange<'c> {
@@ -91,6 +93,7 @@ impl<'c> Exchange<'c> {
             options: connection.listener.http1(),
             out: context.event_loop.scratch.lend(),
             to: To { minor_version: 1, is_head: false, keeps_alive: false },
+            is_connect: false,
             connection,
             context,
             record,
@@ -113,7 +116,8 @@ impl<'c> Exchange<'c> {
                     let bytes = held.bytes();
                     match scanner.find_end(bytes, self.options.max_request_headers) {
                         Ok(Some(end)) => return Ok(Some(end)),
-                        Ok(None) if !scanner.has_line() && bytes.len() > self.options.max_target + 64 => {
+                        // An over-long request line is told early.
+                        Ok(None) if bytes.len() > self.options.max_target + 64 && !scanner.has_line() => {
                             return Err(Fault::Request(Refusal::TargetTooLong));
                         }
                         Ok(None) => {}
@@ -129,7 +133,11 @@ impl<'c> Exchange<'c> {
             }
             let (mut reader, _) = self.connection.stream.split();
             match self.connection.deadline.limit(fill(&mut reader, buffer, &self.context.event_loop.buffers)).await {
-                None => return Err(self.timed_out(Fault::HeadTimeout)),
+                None if buffer.is_none() => {
+                    self.context.stats.downstream_cx_idle_timeout.increment();
+                    return Ok(None);
+                }
+                None => return Err(Fault::HeadTimeout),
                 Some(Ok(1..)) => {}
                 Some(Ok(0) | Err(_)) if started => return Err(Fault::ClientGone),
                 Some(Ok(0) | Err(_)) => return Ok(None),
@@ -151,6 +159,13 @@ impl<'c> Exchange<'c> {
                 let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
                 let mut words = line.splitn(3, |&byte| byte == b' ');
                 self.record.set_request(words.next().unwrap_or_default(), words.next().unwrap_or_default(), 1);
+                if options.override_stream_error_on_invalid_http_message
+                    && refusal.leaves_framing_certain()
+                    && let Some((framing, keeps_alive)) = Request::framing(head, &options, &mut fields)
+                {
+                    self.to.keeps_alive = keeps_alive && self.connection.may_go_on();
+                    return Err((Fault::Request(refusal), framing));
+                }
                 return Err((Fault::Request(refusal), Framing::None));
             }
         };
@@ -160,6 +175,7 @@ impl<'c> Exchange<'c> {
             is_head: request.method == b"HEAD",
             keeps_alive: request.keeps_alive() && self.connection.may_go_on(),
         };
+        self.is_connect = request.method == b"CONNECT";
         let framing = request.framing;
         self.decide(&request).map_err(|fault| (fault, framing))
     }
@@ -230,13 +246,13 @@ impl<'c> Exchange<'c> {
     }
 
     /// Sends the request on and its answer back.
-    async fn forward(mut self, mut forward: Forward, mut buffer: Option<Buffer>) -> Next {
+    async fn forward(&mut self, mut forward: Forward, mut buffer: Option<Buffer>) -> Next {
         let began = Cell::new(false);
         let result = self.try_forward(&mut forward, &mut buffer, &began).await;
         match result {
             Ok((answered, upstream, permit)) => self.after_answer(answered, upstream, permit, buffer),
             Err(fault) if began.get() => self.cut(fault),
-            Err(fault) => self.refuse(fault, forward.framing, buffer).await,
+            Err(fault) => Box::pin(self.refuse(fault, forward.framing, buffer)).await,
         }
     }
 
@@ -264,7 +280,7 @@ impl<'c> Exchange<'c> {
             match self.attempt(&mut upstream, forward, buffer, began).await {
                 Ok(answered) => {
                     if retried {
-                        self.context.stats.upstream_rq_retry_success.increment();
+                        count!(cluster.counts(), upstream_rq_retry_success);
                     }
                     return Ok((answered, upstream, permit));
                 }
@@ -272,11 +288,12 @@ impl<'c> Exchange<'c> {
                 Err(fault)
                     if self.record.reused
                         && fault.is_safe_to_retry()
-                        && !began.get()
+                        && self.record.first_byte.is_none()
                         && forward.idempotent
                         && forward.framing == Framing::None =>
                 {
-                    cluster.admit_retry()?;
+                    let _retry = cluster.admit_retry()?;
+                    count!(cluster.counts(), upstream_rq_retry);
                     retried = true;
                     self.record.reused = false;
                     upstream = Box::pin(self.connect_upstream(&cluster)).await?;
@@ -317,6 +334,7 @@ impl<'c> Exchange<'c> {
         let context = &*self.context;
         context.stats.upstream_rq_total.increment();
         let cluster_options = self.record.cluster.as_ref().map(|cluster| cluster.options()).expect("chosen before an attempt");
+        let expires = self.connection.expires();
         let deadline = &self.connection.deadline;
         let (mut client_reader, mut client_writer) = self.connection.stream.split();
         let (mut upstream_reader, mut upstream_writer) = upstream.stream.split();
@@ -328,7 +346,7 @@ impl<'c> Exchange<'c> {
             deadline,
             idle_timeout: cluster_options.stream_idle_timeout,
             request_timeout: cluster_options.request_timeout,
-            asked: Asked { kind: forward.kind, to: self.to, upgrade: forward.upgrade },
+            asked: Asked { kind: forward.kind, to: self.to, upgrade: forward.upgrade, expires },
             uploaded: &uploaded,
             began,
             first_byte: Cell::new(None),
@@ -346,7 +364,7 @@ impl<'c> Exchange<'c> {
                 }
             }
         } else {
-            let body = Body::new(forward.framing, forward.framing, chunked_trailers(&self.options), self.options.enable_trailers);
+            let body = Body::new(forward.framing, forward.framing, self.options.max_request_headers, &self.options);
             let relay = Relay {
                 event_loop: &context.event_loop,
                 deadline,
@@ -354,22 +372,8 @@ impl<'c> Exchange<'c> {
                 moved: &self.record.received,
             };
             let upload = body.relay(&mut client_reader, &mut upstream_writer, &self.out, buffer, &relay);
-            let mut upload = Box::pin(upload);
-            let mut answered = std::pin::pin!(answer.run(&mut upstream_reader, &mut client_writer, &mut out));
-            let mut uploading = true;
-            std::future::poll_fn(|task| {
-                if uploading && let Poll::Ready(result) = upload.as_mut().poll(task) {
-                    uploading = false;
-                    match result {
-                        Ok(()) => uploaded.set(true),
-                        // It may have answered before it closed.
-                        Err(BodyFault::SinkFailed(_)) => {}
-                        Err(fault) => return Poll::Ready(Err(upload_fault(fault))),
-                    }
-                }
-                answered.as_mut().poll(task)
-            })
-            .await
+            let answered = answer.run(&mut upstream_reader, &mut client_writer, &mut out);
+            Box::pin(both_ways(upload, answered, &uploaded)).await
         };
         let (first_byte, status) = (answer.first_byte.get(), answer.status.get());
         self.record.first_byte = first_byte.map(|at| at.duration_since(self.record.started));
@@ -378,10 +382,10 @@ impl<'c> Exchange<'c> {
     }
 
     /// Gives the upstream connection back where it is fit for another exchange, and writes the record.
-    fn after_answer(self, answered: Answered, upstream: UpstreamConnection, permit: RequestPermit, buffer: Option<Buffer>) -> Next {
+    fn after_answer(&mut self, answered: Answered, upstream: UpstreamConnection, permit: RequestPermit, buffer: Option<Buffer>) -> Next {
         if answered.upgraded {
             let early = Early { from_client: buffer, from_upstream: answered.rest };
-            return Next::Tunnel(Box::new(self.into_tunnel(upstream, early, Some(permit))));
+            return Next::Tunnel(Box::new(self.tunnel(upstream, early, Some(permit))));
         }
         if answered.reusable
             && let Some(cluster) = &self.record.cluster
@@ -397,11 +401,11 @@ impl<'c> Exchange<'c> {
     }
 
     /// CONNECT: the answer comes once the upstream connection stands (RFC 9110 section 9.3.6).
-    async fn connect(mut self, authority: Authority, buffer: Option<Buffer>) -> Next {
+    async fn connect(&mut self, authority: Authority, buffer: Option<Buffer>) -> Next {
         match Box::pin(self.open_tunnel(&authority)).await {
             Ok(upstream) => {
                 let early = Early { from_client: buffer, from_upstream: None };
-                Next::Tunnel(Box::new(self.into_tunnel(upstream, early, None)))
+                Next::Tunnel(Box::new(self.tunnel(upstream, early, None)))
             }
             Err(fault @ Fault::ClientGone) => self.cut(fault),
             Err(fault) => self.refuse(fault, Framing::None, buffer).await,
@@ -425,21 +429,24 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    fn into_tunnel(mut self, upstream: UpstreamConnection, early: Early, permit: Option<RequestPermit>) -> Tunnel {
+    fn tunnel(&mut self, upstream: UpstreamConnection, early: Early, permit: Option<RequestPermit>) -> Tunnel {
         self.record.compact();
-        Tunnel { record: self.record, snapshot: self.snapshot, upstream, early, _permit: permit }
+        let record = std::mem::replace(&mut self.record, StreamRecord::begin(0, self.context.event_loop.scratch.lend()));
+        Tunnel { record, snapshot: self.snapshot.clone(), upstream, early, _permit: permit }
     }
 
     /// Tells the client of a fault, as far as it has got nothing yet.
-    async fn refuse(mut self, fault: Fault, framing: Framing, mut buffer: Option<Buffer>) -> Next {
+    async fn refuse(&mut self, fault: Fault, framing: Framing, mut buffer: Option<Buffer>) -> Next {
         if matches!(fault, Fault::ClientGone) {
             return self.cut(fault);
         }
         let fault = if self.context.drain.phase() == Phase::Expired { Fault::DrainTimeout } else { fault };
         self.count(&fault);
         let shape = fault.shape();
-        let body_is_here = skip_body(framing, &mut buffer);
-        self.to.keeps_alive &= body_is_here && !shape.closes && self.connection.may_go_on();
+        // What came behind a CONNECT was meant for a tunnel, and is no request.
+        let body_is_here = skip_body(framing, &mut buffer) && !(self.is_connect && buffer.is_some());
+        let shape = Shape { closes: shape.closes && !self.survives(&fault), ..shape };
+        self.to.keeps_alive &= body_is_here && !shape.closes;
         let detail = match fault {
             Fault::Denied => self.record.rule().to_owned(),
             Fault::AddressDenied { class, .. } => class.name().to_owned(),
@@ -454,13 +461,13 @@ impl<'c> Exchange<'c> {
         self.send_out(buffer).await
     }
 
-    async fn answer_locally(mut self, framing: Framing, mut buffer: Option<Buffer>) -> Next {
+    async fn answer_locally(&mut self, framing: Framing, mut buffer: Option<Buffer>) -> Next {
         self.to.keeps_alive &= skip_body(framing, &mut buffer);
         self.send_out(buffer).await
     }
 
     /// Sends what stands in `out`, and ends the exchange.
-    async fn send_out(self, buffer: Option<Buffer>) -> Next {
+    async fn send_out(&mut self, buffer: Option<Buffer>) -> Next {
         let (_, mut writer) = self.connection.stream.split();
         self.connection.deadline.set(self.options.request_headers_timeout);
         let written = self.connection.deadline.limit(write_all(&mut writer, &mut [std::io::IoSlice::new(&self.out)])).await;
@@ -474,7 +481,7 @@ impl<'c> Exchange<'c> {
     }
 
     /// Ends a stream whose client has got a part of the answer, or went away.
-    fn cut(mut self, fault: Fault) -> Next {
+    fn cut(&mut self, fault: Fault) -> Next {
         let fault = if self.context.drain.phase() == Phase::Expired { Fault::DrainTimeout } else { fault };
         self.count(&fault);
         if matches!(fault, Fault::ClientGone) {
@@ -484,6 +491,13 @@ impl<'c> Exchange<'c> {
         self.record.finish(self.connection);
         // A reset, so that even a body that ends with the connection does not look whole.
         Next::Cut { reset: true }
+    }
+
+    /// Whether the connection outlives an invalid message, as `override_stream_error_on_invalid_http_message`
+    /// asks where the end of that message is certain.
+    fn survives(&self, fault: &Fault) -> bool {
+        self.options.override_stream_error_on_invalid_http_message
+            && matches!(fault, Fault::Request(refusal) if refusal.leaves_framing_certain())
     }
 
     fn count(&self, fault: &Fault) {
@@ -497,10 +511,6 @@ impl<'c> Exchange<'c> {
             Fault::ResponseTimeout => stats.upstream_rq_timeout.increment(),
             _ => {}
         }
-    }
-
-    fn timed_out(&self, fault: Fault) -> Fault {
-        if self.context.drain.phase() == Phase::Expired { Fault::DrainTimeout } else { fault }
     }
 }
 
@@ -584,11 +594,6 @@ fn skip_body(framing: Framing, buffer: &mut Option<Buffer>) -> bool {
     }
 }
 
-/// Bytes of a trailer section: no more than of a head.
-fn chunked_trailers(options: &Http1) -> usize {
-    options.max_request_headers
-}
-
 fn upload_fault(fault: BodyFault) -> Fault {
     match fault {
         BodyFault::SourceClosed | BodyFault::SourceFailed(_) => Fault::ClientGone,
@@ -597,6 +602,31 @@ fn upload_fault(fault: BodyFault) -> Fault {
         BodyFault::Idle { source: true } => Fault::BodyTimeout,
         BodyFault::Idle { source: false } => Fault::StreamIdle,
     }
+}
+
+/// Sends the body while the answer may be coming already; ends with the answer, or with a fault of the
+/// client's in the body.
+async fn both_ways(
+    upload: impl Future<Output = Result<(), BodyFault>>,
+    answered: impl Future<Output = Result<Answered, Fault>>,
+    uploaded: &Cell<bool>,
+) -> Result<Answered, Fault> {
+    let mut upload = std::pin::pin!(upload);
+    let mut answered = std::pin::pin!(answered);
+    let mut uploading = true;
+    std::future::poll_fn(|task| {
+        if uploading && let Poll::Ready(result) = upload.as_mut().poll(task) {
+            uploading = false;
+            match result {
+                Ok(()) => uploaded.set(true),
+                // It may have answered before it closed.
+                Err(BodyFault::SinkFailed(_)) => {}
+                Err(fault) => return Poll::Ready(Err(upload_fault(fault))),
+            }
+        }
+        answered.as_mut().poll(task)
+    })
+    .await
 }
 
 /// Runs `future`, but ends it when the client resets its connection meanwhile. A mere end of its

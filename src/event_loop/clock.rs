@@ -3,6 +3,20 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+thread_local! {
+    static TURN: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// When the event loop of this thread woke last: good enough for deadlines, and read for nothing.
+pub fn turn_start() -> Option<Instant> {
+    TURN.get()
+}
+
+/// Called by the event loop when it wakes.
+pub(super) fn set_turn_start(now: Instant) {
+    TURN.set(Some(now));
+}
+
 /// The time of day in the forms that HTTP needs, made anew at most once a second.
 #[derive(Default)]
 pub struct Clock {
@@ -11,10 +25,6 @@ pub struct Clock {
 }
 
 impl Clock {
-    pub fn now(&self) -> Instant {
-        Instant::now()
-    }
-
     /// IMF-fixdate (RFC 9110 section 5.6.7).
     pub fn http_date(&self) -> [u8; 29] {
         let second = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());

@@ -13,6 +13,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::clock::turn_start;
+
 /// The table walk is not started more often than this, however deadlines fall.
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 const NEVER: u64 = u64::MAX;
@@ -135,7 +137,9 @@ impl Table {
 impl Deadline {
     /// Sets the deadline, in place of an earlier one.
     pub fn set(&self, after: Duration) {
-        let at = self.table.now().saturating_add(after.as_millis() as u64).clamp(PASSED + 1, NEVER - 1);
+        let now = turn_start().map_or_else(Instant::now, Instant::from_std);
+        let now = now.saturating_duration_since(self.table.start).as_millis() as u64;
+        let at = now.saturating_add(after.as_millis() as u64).clamp(PASSED + 1, NEVER - 1);
         self.table.slots.borrow_mut()[self.slot as usize].at = at;
         if at < self.table.next.get() {
             self.table.next.set(at);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
+use super::clock::set_turn_start;
 use crate::stats::WorkerStats;
 
 /// The signs of life of one event loop; made by [`Watchdog::pulse`].
@@ -82,7 +83,9 @@ impl Pulse {
     }
 
     fn wake(&self) {
-        let now = self.now();
+        let instant = Instant::now();
+        set_turn_start(instant);
+        let now = instant.duration_since(self.epoch).as_micros() as u64 + 1;
         self.woken_at.store(now, Ordering::Relaxed);
         self.alive_at.store(now, Ordering::Relaxed);
         // Only the loop's own thread comes here, so load and store need not be one atomic step.

@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::Server;
+use super::{Server, clusters_page};
 use crate::admin::{Command, Format, Page, Reply, Request};
 use crate::json;
 
@@ -53,15 +53,11 @@ impl Server {
         }
     }
 
-    /// What the DNS directory knows; the rest of a cluster lives on its worker.
     fn show_clusters(&self, format: Format) -> Page {
-        let hosts = self.dns.hosts();
+        let (clusters, hosts) = (self.clusters.views(), self.dns.hosts());
         match format {
-            Format::Text => Page::Text(hosts.iter().map(|host| format!("{host:?}\n")).collect()),
-            Format::Json => {
-                let entries: Vec<String> = hosts.iter().map(|host| json::string(&format!("{host:?}"))).collect();
-                Page::Json(format!("{{\"hosts\":[{}]}}", entries.join(",")))
-            }
+            Format::Text => Page::Text(clusters_page::text(&clusters, &hosts)),
+            Format::Json => Page::Json(clusters_page::json(&clusters, &hosts)),
         }
     }
 }

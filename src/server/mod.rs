@@ -1,5 +1,6 @@
 //! The main thread: starts everything, listens to signals and the administrator, and ends it all.
 
+mod clusters_page;
 mod control;
 mod cpus;
 mod descriptors;
@@ -22,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use crate::admin::{self, Admin};
-use crate::cluster::AddressRules;
+use crate::cluster::{self, AddressRules};
 use crate::config::{self, Config};
 use crate::downstream::Snapshot;
 use crate::event_loop::{Pulse, Watchdog};
@@ -94,6 +95,7 @@ struct Server {
     registry: Arc<Registry>,
     logging: logging::Handle,
     dns: Arc<dns::Directory>,
+    clusters: Arc<cluster::Directory>,
     access_log: access_log::Writer,
     listeners: Listeners,
     workers: Vec<Worker>,
@@ -124,13 +126,14 @@ impl Server {
         let connection_limit = descriptors::raise_limit(count);
         let registry = Registry::new();
         let (dns, driver) = dns::Directory::new(&config.dns);
+        let clusters = cluster::Directory::new(count, &config);
         let access_log = access_log::Writer::start(&config.access_log.sink, count).map_err(|error| error.to_string())?;
         let admin = bind_admin(&config.admin, options.admin_socket.as_ref()).map_err(|error| error.to_string())?;
         let mut listeners = Listeners::new(keeper, count);
         let change = listeners.prepare(&config.listeners).map_err(|error| error.to_string())?;
         let sockets = listeners.commit(change);
         let places = listeners.places();
-        provide_stats(&registry, &dns, &access_log, &logging);
+        provide_stats(&registry, &dns, &clusters, &access_log, &logging);
         let snapshot = snapshot(&config, &listeners);
         let mut watchdog = Watchdog::new();
         let cpus = cpus::allowed_cpus();
@@ -146,6 +149,7 @@ impl Server {
                 cpu: config.server.pin_workers.then(|| cpus[index % cpus.len()]),
                 snapshot: snapshot.clone(),
                 dns: dns.clone(),
+                clusters: clusters.clone(),
                 pulse,
                 stats,
                 access_log: access_log.handle(),
@@ -158,7 +162,8 @@ impl Server {
         }
         let config_path = options.config.clone();
         let (generation, problem) = (1, None);
-        let server = Server { config_path, config, registry, logging, dns, access_log, listeners, workers, notifier, generation, problem };
+        let server =
+            Server { config_path, config, registry, logging, dns, clusters, access_log, listeners, workers, notifier, generation, problem };
         Ok((server, Services { dns: driver, watchdog, admin, pulses, ready: all_ready }))
     }
 
@@ -340,7 +345,13 @@ fn snapshot(config: &Config, listeners: &Listeners) -> Arc<Snapshot> {
     })
 }
 
-fn provide_stats(registry: &Registry, dns: &Arc<dns::Directory>, access_log: &access_log::Writer, logging: &logging::Handle) {
+fn provide_stats(
+    registry: &Registry,
+    dns: &Arc<dns::Directory>,
+    clusters: &Arc<cluster::Directory>,
+    access_log: &access_log::Writer,
+    logging: &logging::Handle,
+) {
     let dns = dns.clone();
     registry.add_provider(move |exposition| {
         dns.stats().visit(|kind, name, help, value| match kind {
@@ -348,6 +359,8 @@ fn provide_stats(registry: &Registry, dns: &Arc<dns::Directory>, access_log: &ac
             _ => exposition.counter(name, help, value),
         });
     });
+    let clusters = clusters.clone();
+    registry.add_provider(move |exposition| clusters.describe(exposition));
     let access_log = access_log.handle();
     registry.add_provider(move |exposition| access_log.describe(exposition));
     let logging = logging.clone();

@@ -39,6 +39,7 @@ impl Server {
         }
         self.tell_what_waits_for_a_restart(&config);
         self.dns.reconfigure(&config.dns);
+        self.clusters.reconfigure(&config);
         let sockets = self.listeners.commit(change);
         // What workers are about to close must not stay open elsewhere.
         self.notifier.settle().await;

@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, timeout_at};
 
 use crate::access_log;
-use crate::cluster::Clusters;
+use crate::cluster::{self, Clusters};
 use crate::dns;
 use crate::downstream::{Context, Listener, Snapshot};
 use crate::event_loop::Pulse;
@@ -34,6 +34,7 @@ pub(super) struct Parts {
     pub cpu: Option<usize>,
     pub snapshot: Arc<Snapshot>,
     pub dns: Arc<dns::Directory>,
+    pub clusters: Arc<cluster::Directory>,
     pub stats: Arc<WorkerStats>,
     pub pulse: Arc<Pulse>,
     pub access_log: access_log::Handle,
@@ -117,7 +118,7 @@ fn run(parts: Parts, commands: mpsc::UnboundedReceiver<Command>) {
 }
 
 async fn work(parts: Parts, mut commands: mpsc::UnboundedReceiver<Command>) {
-    let clusters = Clusters::new(&parts.snapshot.config, parts.dns, parts.stats.clone());
+    let clusters = Clusters::new(&parts.snapshot.config, parts.clusters, parts.index, parts.dns, parts.stats.clone());
     let log = parts.access_log.log(parts.stats.clone());
     spawn_local(log.flusher());
     spawn_local(parts.pulse.beat());

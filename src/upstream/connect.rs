@@ -7,7 +7,11 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::socket;
+use crate::config::ClusterOptions;
 
 /// No address could be connected to.
 #[derive(Debug)]
@@ -20,84 +24,109 @@ pub enum ConnectError {
     Timeout,
 }
 
-type Attempt = Pin<Box<dyn Future<Output = (SocketAddr, io::Result<TcpStream>)>>>;
+/// How an attempt ended that did not win.
+#[derive(Debug)]
+pub enum Lost {
+    Failed,
+    /// One that began later was there first: this address was given its time, and did not answer.
+    Overtaken,
+    TimedOut,
+}
 
-/// Connects to the first of `addresses` that answers. The next one is tried when the last attempt
-/// failed, or `delay` after it began; attempts under way go on. `failed` is told of each address
-/// that did not answer.
+/// Connects to the first of `endpoints` that answers. The next one is tried when the last attempt
+/// failed, or `happy_eyeballs_delay` after it began; attempts under way go on. `lost` is told of
+/// each address that had its chance.
 ///
 /// # Errors
-/// When every address failed, or none answered within `timeout`.
+/// When every address failed, or none answered within `connect_timeout`.
 pub async fn connect(
-    addresses: &[SocketAddr],
-    delay: Duration,
-    timeout: Duration,
-    mut failed: impl FnMut(SocketAddr, &io::Error),
+    endpoints: &[SocketAddr],
+    options: &ClusterOptions,
+    mut lost: impl FnMut(SocketAddr, Lost),
 ) -> Result<(TcpStream, SocketAddr), ConnectError> {
-    let race = async {
-        // Most names have one address that works: no race, nothing boxed.
-        if let &[endpoint] = addresses {
-            return match dial(endpoint).await {
-                Ok(stream) => Ok((stream, endpoint)),
-                Err(error) => {
-                    failed(endpoint, &error);
-                    Err(ConnectError::Failed { endpoint, error })
-                }
-            };
-        }
-        // Every address gets its turn before the time is up.
-        let delay = delay.min(timeout / (addresses.len() as u32 + 1));
-        race(addresses, delay, &mut failed).await
-    };
-    tokio::time::timeout(timeout, race).await.unwrap_or(Err(ConnectError::Timeout))
+    // Most names have one address that works: no race, nothing boxed.
+    if let &[endpoint] = endpoints {
+        return match tokio::time::timeout(options.connect_timeout, socket::dial(endpoint, options)).await {
+            Ok(Ok(stream)) => Ok((stream, endpoint)),
+            Ok(Err(error)) => {
+                lost(endpoint, Lost::Failed);
+                Err(ConnectError::Failed { endpoint, error })
+            }
+            Err(_) => {
+                lost(endpoint, Lost::TimedOut);
+                Err(ConnectError::Timeout)
+            }
+        };
+    }
+    race(endpoints, options, &mut lost).await
+}
+
+type Dial<'a> = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + 'a>>;
+
+struct Attempt<'a> {
+    endpoint: SocketAddr,
+    dial: Dial<'a>,
 }
 
 async fn race(
-    addresses: &[SocketAddr],
-    delay: Duration,
-    failed: &mut impl FnMut(SocketAddr, &io::Error),
+    endpoints: &[SocketAddr],
+    options: &ClusterOptions,
+    lost: &mut impl FnMut(SocketAddr, Lost),
 ) -> Result<(TcpStream, SocketAddr), ConnectError> {
-    let mut attempts: Vec<Attempt> = Vec::new();
-    let mut waiting = addresses.iter().copied();
+    let end = Instant::now() + options.connect_timeout;
+    // However many there are, the last one still has half of the time to answer.
+    let delay = options.happy_eyeballs_delay.min(options.connect_timeout / 2 / endpoints.len().max(1) as u32);
+    let mut waiting = endpoints.iter().copied();
+    // In the order in which they began.
+    let mut attempts: Vec<Attempt<'_>> = Vec::new();
     let mut last = None;
     loop {
         if let Some(endpoint) = waiting.next() {
-            attempts.push(Box::pin(async move { (endpoint, dial(endpoint).await) }));
+            attempts.push(Attempt { endpoint, dial: Box::pin(socket::dial(endpoint, options)) });
+        } else if attempts.is_empty() {
+            return Err(last.unwrap_or(ConnectError::Timeout));
         }
-        let may_start_another = waiting.len() > 0;
-        let ended = tokio::select! {
-            ended = first_to_end(&mut attempts), if !attempts.is_empty() => ended,
-            () = tokio::time::sleep(delay), if may_start_another => continue,
-            else => return Err(last.expect("no address means no call: at least one attempt has failed")),
+        let next = if waiting.len() > 0 { end.min(Instant::now() + delay) } else { end };
+        let Some((index, outcome)) = first_to_end(&mut attempts, next).await else {
+            if next < end {
+                continue;
+            }
+            attempts.iter().for_each(|attempt| lost(attempt.endpoint, Lost::TimedOut));
+            return Err(ConnectError::Timeout);
         };
-        match ended {
-            (endpoint, Ok(stream)) => return Ok((stream, endpoint)),
-            (endpoint, Err(error)) => {
-                failed(endpoint, &error);
+        let endpoint = attempts[index].endpoint;
+        match outcome {
+            Ok(stream) => {
+                attempts[..index].iter().for_each(|attempt| lost(attempt.endpoint, Lost::Overtaken));
+                return Ok((stream, endpoint));
+            }
+            Err(error) => {
+                attempts.remove(index);
+                lost(endpoint, Lost::Failed);
                 last = Some(ConnectError::Failed { endpoint, error });
             }
         }
     }
 }
 
-async fn first_to_end(attempts: &mut Vec<Attempt>) -> (SocketAddr, io::Result<TcpStream>) {
-    poll_fn(|context| {
-        for index in 0..attempts.len() {
-            if let Poll::Ready(ended) = attempts[index].as_mut().poll(context) {
-                drop(attempts.swap_remove(index));
-                return Poll::Ready(ended);
+/// The index of an attempt that has ended, and how; `None` when none has until then.
+async fn first_to_end(attempts: &mut [Attempt<'_>], until: Instant) -> Option<(usize, io::Result<TcpStream>)> {
+    let ended = poll_fn(|context| {
+        for (index, attempt) in attempts.iter_mut().enumerate() {
+            if let Poll::Ready(outcome) = attempt.dial.as_mut().poll(context) {
+                return Poll::Ready((index, outcome));
             }
         }
         Poll::Pending
-    })
-    .await
+    });
+    tokio::time::timeout_at(until, ended).await.ok()
 }
 
-async fn dial(endpoint: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if endpoint.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // Before the connection, so that it holds for the first byte.
-    socket.set_nodelay(true)?;
-    socket.connect(endpoint).await
+/// As long as a try's number says: anything up to `base`, doubled with every try up to `max`, so
+/// that streams that failed together do not come back together.
+pub fn back_off(tries: u32, base: Duration, max: Duration, random: u64) -> Duration {
+    let longest = base.saturating_mul(1 << tries.min(20)).min(max);
+    longest.mul_f64((random % 1024) as f64 / 1024.0)
 }
 
 #[cfg(test)]
@@ -105,28 +134,88 @@ mod tests {
     use super::*;
     use tokio::net::TcpListener;
 
+    const LONG: Duration = Duration::from_secs(30);
+
+    fn options(delay: Duration, timeout: Duration) -> ClusterOptions {
+        ClusterOptions { happy_eyeballs_delay: delay, connect_timeout: timeout, ..ClusterOptions::default() }
+    }
+
+    async fn dead() -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    }
+
+    /// A listener that nobody accepts from and whose queue is full: connecting to it takes for ever.
+    async fn black_hole() -> (socket2::Socket, Vec<std::net::TcpStream>, SocketAddr) {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200));
+        let waiting = (0..8).map_while(|_| connect().ok()).collect();
+        (socket, waiting, address)
+    }
+
     #[tokio::test]
     async fn a_dead_address_does_not_stop_the_race() {
         let alive = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let dead = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (alive_address, dead_address) = (alive.local_addr().unwrap(), dead.local_addr().unwrap());
-        drop(dead);
+        let (alive_address, dead) = (alive.local_addr().unwrap(), dead().await);
         let mut failures = Vec::new();
-        let long = Duration::from_secs(30);
-        let (_, endpoint) =
-            connect(&[dead_address, dead_address, alive_address], long, long, |address, _| failures.push(address)).await.unwrap();
+        let options = options(LONG, LONG);
+        let (_, endpoint) = connect(&[dead, dead, alive_address], &options, |address, _| failures.push(address)).await.unwrap();
         assert_eq!(endpoint, alive_address);
-        assert_eq!(failures, [dead_address, dead_address]);
+        assert_eq!(failures, [dead, dead]);
     }
 
     #[tokio::test]
     async fn all_dead_is_an_error() {
-        let dead = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = dead.local_addr().unwrap();
-        drop(dead);
-        let long = Duration::from_secs(30);
+        let address = dead().await;
         for addresses in [&[address][..], &[address, address]] {
-            assert!(matches!(connect(addresses, long, long, |_, _| {}).await, Err(ConnectError::Failed { .. })));
+            assert!(matches!(connect(addresses, &options(LONG, LONG), |_, _| {}).await, Err(ConnectError::Failed { .. })));
         }
+    }
+
+    #[tokio::test]
+    async fn a_black_hole_is_overtaken() {
+        let alive = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let alive_address = alive.local_addr().unwrap();
+        let (_socket, _waiting, hole) = black_hole().await;
+        let mut overtaken = Vec::new();
+        let started = Instant::now();
+        let options = options(Duration::from_millis(100), LONG);
+        let (_, endpoint) = connect(&[hole, alive_address], &options, |address, lost| {
+            assert!(matches!(lost, Lost::Overtaken));
+            overtaken.push(address);
+        })
+        .await
+        .unwrap();
+        assert_eq!((endpoint, overtaken), (alive_address, vec![hole]));
+        assert!((100..1000).contains(&started.elapsed().as_millis()));
+    }
+
+    #[tokio::test]
+    async fn forty_nine_black_holes_leave_time_for_the_fiftieth() {
+        let alive = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let alive_address = alive.local_addr().unwrap();
+        let (_socket, _waiting, hole) = black_hole().await;
+        let mut addresses = vec![hole; 49];
+        addresses.push(alive_address);
+        let (_, endpoint) = connect(&addresses, &options(Duration::from_millis(250), Duration::from_secs(2)), |_, _| {}).await.unwrap();
+        assert_eq!(endpoint, alive_address);
+        let mut timed_out = 0;
+        let result = connect(&[hole, hole], &options(LONG, Duration::from_millis(100)), |_, lost| {
+            assert!(matches!(lost, Lost::TimedOut));
+            timed_out += 1;
+        })
+        .await;
+        assert!(matches!(result, Err(ConnectError::Timeout)));
+        assert_eq!(timed_out, 2);
+    }
+
+    #[test]
+    fn waits_grow_and_end() {
+        let (base, max) = (Duration::from_millis(25), Duration::from_millis(250));
+        assert_eq!(back_off(0, base, max, 512), base / 2);
+        assert_eq!(back_off(1, base, max, 512), base);
+        assert!(back_off(70, base, max, u64::MAX) <= max);
     }
 }

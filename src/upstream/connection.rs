@@ -1,30 +1,14 @@
 //! One connection to an upstream, whether in use or idle in a pool.
 
-use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::net::TcpStream;
 
-use crate::stats::WorkerStats;
-
-/// What one worker counts of a cluster, shared by the cluster and its connections.
-pub struct Counts {
-    pub stats: Arc<WorkerStats>,
-    pub connections: Cell<u64>,
-    pub requests: Cell<u64>,
-    pub pending: Cell<u64>,
-    pub retries: Cell<u64>,
-}
-
-impl Counts {
-    pub fn new(stats: Arc<WorkerStats>) -> Rc<Self> {
-        Rc::new(Counts { stats, connections: Cell::new(0), requests: Cell::new(0), pending: Cell::new(0), retries: Cell::new(0) })
-    }
-}
+use super::Counts;
+use super::counts::count;
 
 /// A connection that stands. Settles its cluster's counts when dropped.
 pub struct UpstreamConnection {
@@ -38,9 +22,9 @@ pub struct UpstreamConnection {
 
 impl UpstreamConnection {
     pub fn new(stream: TcpStream, endpoint: SocketAddr, counts: Rc<Counts>) -> Self {
-        counts.connections.set(counts.connections.get() + 1);
-        counts.stats.upstream_cx_total.increment();
-        counts.stats.upstream_cx_active.increment();
+        count!(counts, upstream_cx_total);
+        counts.worker.upstream_cx_active.increment();
+        counts.cluster.upstream_cx_active.increment();
         UpstreamConnection { stream, endpoint, opened: Instant::now(), requests: 0, counts }
     }
 
@@ -53,7 +37,7 @@ impl UpstreamConnection {
 
 impl Drop for UpstreamConnection {
     fn drop(&mut self) {
-        self.counts.connections.set(self.counts.connections.get() - 1);
-        self.counts.stats.upstream_cx_active.decrement();
+        self.counts.worker.upstream_cx_active.decrement();
+        self.counts.cluster.upstream_cx_active.decrement();
     }
 }

@@ -2,8 +2,13 @@
 
 mod connect;
 mod connection;
+mod counts;
 mod pool;
+mod socket;
 
-pub use connect::{ConnectError, connect};
-pub use connection::{Counts, UpstreamConnection};
+pub use connect::{ConnectError, Lost, back_off, connect};
+pub use connection::UpstreamConnection;
+pub use counts::Counts;
+pub(crate) use counts::count;
 pub use pool::{Limits, Pool};
+pub use socket::{can_leave, check_egress, set_tcp_options};

@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::UpstreamConnection;
-use crate::stats::WorkerStats;
+use super::counts::count;
+use super::{Counts, UpstreamConnection};
 
 /// Idle connections; the one used last is lent first, so that the rest grow old and go.
 #[derive(Default)]
 pub struct Pool {
+    /// In the order of their last use.
     idle: Vec<Idle>,
 }
 
@@ -36,38 +37,40 @@ impl Pool {
     }
 
     /// A connection that is fit for use; stale ones met on the way are dropped.
-    pub fn check_out(&mut self, stats: &WorkerStats) -> Option<UpstreamConnection> {
+    pub fn check_out(&mut self, counts: &Counts) -> Option<UpstreamConnection> {
         while let Some(idle) = self.idle.pop() {
+            counts.idle_decrement();
             if idle.connection.is_quiet() {
                 return Some(idle.connection);
             }
-            stats.upstream_cx_stale.increment();
+            count!(counts, upstream_cx_stale);
         }
         None
     }
 
     /// Takes back a connection whose last exchange ended exactly where its framing said.
-    pub fn check_in(&mut self, connection: UpstreamConnection, now: Instant, limits: &Limits, stats: &WorkerStats) {
+    pub fn check_in(&mut self, connection: UpstreamConnection, now: Instant, limits: &Limits, counts: &Counts) {
         if limits.max_requests_per_connection.is_some_and(|max| connection.requests >= max) {
-            stats.upstream_cx_max_requests.increment();
+            count!(counts, upstream_cx_max_requests);
             return;
         }
         if self.idle.len() >= limits.max_idle_connections || is_too_old(&connection, now, limits) {
             return;
         }
         self.idle.push(Idle { connection, since: now });
+        counts.idle_increment();
     }
 
     /// Drops what has been idle or open for too long, and what is no longer quiet.
-    pub fn sweep(&mut self, now: Instant, limits: &Limits, stats: &WorkerStats) {
-        self.idle.retain(|idle| {
+    pub fn sweep(&mut self, now: Instant, limits: &Limits, counts: &Counts) {
+        self.retain(counts, |idle| {
             if now.duration_since(idle.since) >= limits.idle_timeout || is_too_old(&idle.connection, now, limits) {
-                stats.upstream_cx_idle_timeout.increment();
+                count!(counts, upstream_cx_idle_timeout);
                 return false;
             }
             let quiet = idle.connection.is_quiet();
             if !quiet {
-                stats.upstream_cx_stale.increment();
+                count!(counts, upstream_cx_stale);
             }
             quiet
         });
@@ -77,12 +80,29 @@ impl Pool {
     }
 
     /// Drops connections to addresses that the name no longer has.
-    pub fn keep_addresses(&mut self, addresses: &[IpAddr]) {
-        self.idle.retain(|idle| addresses.contains(&idle.connection.endpoint.ip()));
+    pub fn keep_addresses(&mut self, addresses: &[IpAddr], counts: &Counts) {
+        self.retain(counts, |idle| addresses.contains(&idle.connection.endpoint.ip()));
     }
 
-    pub fn clear(&mut self) {
-        self.idle.clear();
+    /// Drops up to `count` connections, those first that were used longest ago; how many there were.
+    pub fn shed(&mut self, count: usize, counts: &Counts) -> usize {
+        let shed = self.idle.drain(..count.min(self.idle.len())).count();
+        (0..shed).for_each(|_| counts.idle_decrement());
+        shed
+    }
+
+    pub fn clear(&mut self, counts: &Counts) {
+        self.shed(usize::MAX, counts);
+    }
+
+    fn retain(&mut self, counts: &Counts, mut keep: impl FnMut(&Idle) -> bool) {
+        self.idle.retain(|idle| {
+            let kept = keep(idle);
+            if !kept {
+                counts.idle_decrement();
+            }
+            kept
+        });
     }
 }
 

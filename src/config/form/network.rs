@@ -101,6 +101,53 @@ fn canonical_network(network: IpNet) -> IpNet {
     }
 }
 
+/// An address of this machine to connect from.
+pub(in crate::config) enum SourceAddress {}
+
+impl Form for SourceAddress {
+    type Written = String;
+    type Checked = IpAddr;
+
+    fn check(written: String) -> Result<IpAddr, Wrong> {
+        let address = written.parse::<IpAddr>().map_err(|_| Wrong::new(format!("{} is not an address", quoted(&written))))?;
+        let address = address.to_canonical();
+        if address.is_unspecified() || address.is_multicast() {
+            return Err(Wrong::new(format!("nothing can be sent from {address}")));
+        }
+        Ok(address)
+    }
+
+    fn remedy() -> String {
+        "write an address of this machine: \"192.0.2.7\"; to let the system choose, leave the key out".to_owned()
+    }
+
+    fn example() -> &'static str {
+        "\"192.0.2.7\""
+    }
+}
+
+/// A network interface; `""` is none.
+pub(in crate::config) enum Interface {}
+
+impl Form for Interface {
+    type Written = String;
+    type Checked = Option<String>;
+
+    fn check(written: String) -> Result<Option<String>, Wrong> {
+        // What the kernel takes (IFNAMSIZ, dev_valid_name).
+        let right = written.len() <= 15 && written.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':');
+        match written.is_empty() {
+            true => Ok(None),
+            false if right => Ok(Some(written)),
+            false => Err(Wrong::new(format!("{} is not the name of an interface", quoted(&written)))),
+        }
+    }
+
+    fn remedy() -> String {
+        "write a name as `ip link` shows it, such as \"eth0\"; \"\" is none".to_owned()
+    }
+}
+
 /// A port or a range of ports.
 pub(in crate::config) enum Ports {}
 

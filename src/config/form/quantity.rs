@@ -84,6 +84,27 @@ impl Form for Limit {
     }
 }
 
+/// A duration that the kernel counts in seconds; `"0s"` is off.
+pub(in crate::config) enum WholeSeconds {}
+
+impl Form for WholeSeconds {
+    type Written = Scalar;
+    type Checked = Duration;
+
+    fn check(written: Scalar) -> Result<Duration, Wrong> {
+        const LONGEST: Duration = Duration::from_secs(32_767);
+        let duration = Wait::check(written)?;
+        if duration.subsec_nanos() != 0 || duration > LONGEST {
+            return Err(Wrong::new(format!("{duration:?} is not a whole number of seconds up to {LONGEST:?}")));
+        }
+        Ok(duration)
+    }
+
+    fn remedy() -> String {
+        "write whole seconds, up to 9 hours: \"60s\", \"5m\"".to_owned()
+    }
+}
+
 /// Reads `1h30m`: numbers, each with its unit.
 fn duration(text: &str) -> Result<Duration, Wrong> {
     // Far more than any use, and far from where adding to an Instant overflows.
@@ -211,6 +232,39 @@ impl Form for CountLimit {
 
     fn remedy() -> String {
         format!("{}; 0 is no limit", CountOrNone::<u64>::remedy())
+    }
+}
+
+/// A firewall mark; 0 is none.
+pub(in crate::config) enum Mark {}
+
+impl Form for Mark {
+    type Written = i64;
+    type Checked = Option<u32>;
+
+    fn check(written: i64) -> Result<Option<u32>, Wrong> {
+        let mark = u32::try_from(written).map_err(|_| Wrong::new(format!("`{written}` is out of range")))?;
+        Ok(Some(mark).filter(|&mark| mark > 0))
+    }
+
+    fn remedy() -> String {
+        "write a number from 1 to 0xffffffff, as the firewall's rules have it; 0 is none".to_owned()
+    }
+}
+
+/// From 1 to 3, in parts of one.
+pub(in crate::config) enum Ratio {}
+
+impl Form for Ratio {
+    type Written = f64;
+    type Checked = f64;
+
+    fn check(written: f64) -> Result<f64, Wrong> {
+        if (1.0..=3.0).contains(&written) { Ok(written) } else { Err(Wrong::new(format!("`{written}` is out of range"))) }
+    }
+
+    fn remedy() -> String {
+        "write a number from 1.0 to 3.0".to_owned()
     }
 }
 

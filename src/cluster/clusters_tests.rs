@@ -1,0 +1,121 @@
+use super::*;
+
+struct Process {
+    config: Config,
+    directory: Arc<Directory>,
+    dns: Arc<dns::Directory>,
+}
+
+impl Process {
+    fn new(workers: usize, max_hosts: usize) -> Self {
+        let mut config = Config::default();
+        config.dns.max_hosts = max_hosts;
+        let (dns, _driver) = dns::Directory::new(&config.dns);
+        Process { directory: Directory::new(workers, &config), dns, config }
+    }
+
+    fn worker(&self, worker: usize) -> Clusters {
+        Clusters::new(&self.config, self.directory.clone(), worker, self.dns.clone(), Arc::default())
+    }
+}
+
+fn authority(host: usize) -> Authority {
+    Authority::parse(format!("host{host}.example").as_bytes(), Some(80)).unwrap()
+}
+
+fn known(clusters: &Clusters) -> usize {
+    clusters.table.borrow().len()
+}
+
+#[test]
+fn workers_find_each_other() {
+    let process = Process::new(2, 1024);
+    let (left, right) = (process.worker(0), process.worker(1));
+    let mut config = process.config.clone();
+    config.cluster.defaults.max_requests = 3;
+    for worker in [&left, &right] {
+        worker.reconfigure(&config);
+    }
+    let (here, there) = (left.get(&authority(1)).unwrap(), right.get(&authority(1)).unwrap());
+    let permits = [here.admit_request().unwrap(), there.admit_request().unwrap(), there.admit_request().unwrap()];
+    assert!(here.admit_request().is_err() && there.admit_request().is_err());
+    assert!(left.get(&authority(2)).unwrap().admit_request().is_ok());
+    drop(permits);
+    assert!(here.admit_request().is_ok());
+    assert_eq!(here.shared.totals().get("upstream_rq_pending_overflow"), 2);
+    assert_eq!(process.directory.len(), 2);
+    drop((here, there, left));
+    assert_eq!(process.directory.len(), 1);
+    drop(right);
+    assert_eq!(process.directory.len(), 0);
+}
+
+#[test]
+fn a_new_name_in_every_request_leaves_the_ones_in_use() {
+    let process = Process::new(1, 64);
+    let clusters = process.worker(0);
+    let held = clusters.get(&authority(0)).unwrap();
+    for host in 1..10_000 {
+        clusters.get(&authority(host)).unwrap();
+        // In every other request.
+        clusters.get(&authority(1)).unwrap();
+        assert!(known(&clusters) <= 64 && process.directory.len() <= 64);
+    }
+    assert!(Rc::ptr_eq(&held, &clusters.get(&authority(0)).unwrap()));
+    assert_eq!(clusters.table.borrow().iter().filter(|cluster| cluster.authority == authority(1)).count(), 1);
+    assert_eq!(process.directory.overflow(), 0);
+}
+
+#[test]
+fn all_in_use_is_full() {
+    let process = Process::new(1, 8);
+    let clusters = process.worker(0);
+    let mut held: Vec<_> = (0..8).map(|host| clusters.get(&authority(host)).unwrap()).collect();
+    assert_eq!(clusters.get(&authority(8)).err(), Some(dns::Error::Overflow));
+    assert_eq!(process.directory.overflow(), 2);
+    held.pop();
+    assert!(clusters.get(&authority(8)).is_ok());
+}
+
+#[test]
+fn what_one_worker_keeps_makes_room_for_another() {
+    let process = Process::new(2, 64);
+    let (left, right) = (process.worker(0), process.worker(1));
+    (0..64).for_each(|host| drop(left.get(&authority(host)).unwrap()));
+    assert!(process.directory.is_crowded());
+    left.heed_calls();
+    assert_eq!(known(&left), 32);
+    (100..200).for_each(|host| drop(right.get(&authority(host)).unwrap()));
+    assert_eq!(process.directory.overflow(), 0);
+    assert!(known(&right) >= 16);
+}
+
+#[tokio::test]
+async fn idle_clusters_and_connections_go() {
+    let mut process = Process::new(1, 1024);
+    process.config.cluster.max_idle_connections_per_worker = 16;
+    process.config.addresses.allow = vec!["127.0.0.0/8".parse().unwrap()];
+    let clusters = process.worker(0);
+    let rules = super::super::AddressRules::new(&process.config.addresses, Vec::new());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let destination = |last: usize| Authority::parse(format!("127.0.0.{last}:{port}").as_bytes(), None).unwrap();
+    // Listens on one address only; the others are of the same machine and refuse.
+    let cluster = clusters.get(&destination(1)).unwrap();
+    assert!(clusters.get(&destination(2)).unwrap().connect(&rules).await.is_err());
+    let mut connections = Vec::new();
+    for _ in 0..17 {
+        connections.push(cluster.connect(&rules).await.unwrap().connection);
+    }
+    let now = Instant::now();
+    connections.into_iter().for_each(|connection| cluster.check_in(connection, now));
+    assert_eq!(clusters.stats.upstream_cx_idle.get(), 17);
+    clusters.shed_idle();
+    assert_eq!(clusters.stats.upstream_cx_idle.get(), 14);
+    drop(cluster);
+    let ttl = process.config.dns.host_ttl;
+    clusters.sweep(now);
+    assert_eq!(known(&clusters), 2);
+    clusters.sweep(now + ttl);
+    assert_eq!((known(&clusters), process.directory.len(), clusters.stats.upstream_cx_idle.get()), (0, 0, 0));
+}

@@ -1,0 +1,172 @@
+//! The way of a cluster to a new connection.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::{AddressRules, Cluster, Unavailable};
+use crate::codec::authority::Host;
+use crate::config::{ClusterOptions, FirstFamily};
+use crate::dns;
+use crate::upstream::{self, ConnectError, Lost, UpstreamConnection, can_leave, count};
+
+/// A new connection and how long its parts took.
+pub struct Connected {
+    pub connection: UpstreamConnection,
+    pub dns: Option<Duration>,
+    pub connect: Duration,
+}
+
+impl Cluster {
+    /// Resolves and dials. The address that was checked is the address that is dialled.
+    pub async fn connect(&self, rules: &AddressRules) -> Result<Connected, Unavailable> {
+        let _pending = self.admit_connection()?;
+        let options = self.options();
+        let start = Instant::now();
+        let endpoints = self.resolve().await?;
+        let dns = self.host.is_some().then(|| start.elapsed());
+        let mut endpoints = self.allowed(endpoints, rules)?;
+        put_family_first(&mut endpoints, options.happy_eyeballs_first_family);
+        let dialled = Instant::now();
+        self.shared.outliers.put_last(&mut endpoints, dialled);
+        let mut result = self.race(&endpoints, &options).await;
+        if let Err(ConnectError::Failed { error, .. }) = &result
+            && is_shortage(error)
+        {
+            // Connections that nobody uses hold descriptors that this stream needs.
+            self.household.directory.tell_shortage();
+            tokio::time::sleep(SHORTAGE_PAUSE).await;
+            result = self.race(&endpoints, &options).await;
+        }
+        match result {
+            Ok((stream, endpoint)) => {
+                self.shared.outliers.succeeded(endpoint.ip());
+                let connection = UpstreamConnection::new(stream, endpoint, self.counts.clone());
+                Ok(Connected { connection, dns, connect: dialled.elapsed() })
+            }
+            Err(ConnectError::Failed { endpoint, error }) => Err(Unavailable::ConnectFailed { endpoint, error }),
+            Err(ConnectError::Timeout) => {
+                count!(self.counts, upstream_cx_connect_timeout);
+                Err(Unavailable::ConnectTimeout)
+            }
+        }
+    }
+
+    /// Has a connection made ahead of need, where `preconnect_ratio` asks for more than there are.
+    pub fn preconnect(self: &Rc<Self>, rules: impl AsRef<AddressRules> + 'static) {
+        let ratio = self.options.borrow().preconnect_ratio;
+        let slot = &self.counts.cluster;
+        let there = (slot.upstream_cx_active.get() + slot.upstream_rq_pending_active.get()) as f64;
+        if ratio <= 1.0 || there >= (slot.upstream_rq_active.get() as f64 * ratio).ceil() || self.preconnecting.replace(true) {
+            return;
+        }
+        let cluster = self.clone();
+        tokio::task::spawn_local(async move {
+            let connected = cluster.connect(rules.as_ref()).await;
+            cluster.preconnecting.set(false);
+            // Nobody waits for it: whoever needs the next one is told what is wrong.
+            if let Ok(connected) = connected {
+                cluster.check_in(connected.connection, Instant::now());
+            }
+        });
+    }
+
+    async fn resolve(&self) -> Result<Vec<SocketAddr>, Unavailable> {
+        let port = self.authority.port;
+        match (&self.authority.host, &self.host) {
+            (Host::Address(address), _) => Ok(vec![SocketAddr::new(*address, port)]),
+            (Host::Name(_), Some(host)) => {
+                let answer = host.resolve().await.map_err(Unavailable::Dns)?;
+                Ok(answer.addresses.iter().map(|&address| SocketAddr::new(address, port)).collect())
+            }
+            (Host::Name(_), None) => Err(Unavailable::Dns(dns::Error::Overflow)),
+        }
+    }
+
+    async fn race(&self, endpoints: &[SocketAddr], options: &ClusterOptions) -> Result<(tokio::net::TcpStream, SocketAddr), ConnectError> {
+        upstream::connect(endpoints, options, |endpoint, lost| {
+            if matches!(lost, Lost::Failed) {
+                count!(self.counts, upstream_cx_connect_fail);
+            }
+            self.shared.outliers.failed(endpoint.ip(), Instant::now());
+        })
+        .await
+    }
+
+    /// Those of the addresses that may be dialled from where we have to dial.
+    fn allowed(&self, mut endpoints: Vec<SocketAddr>, rules: &AddressRules) -> Result<Vec<SocketAddr>, Unavailable> {
+        let mut denied = None;
+        endpoints.retain(|endpoint| match rules.check(*endpoint) {
+            Ok(()) => true,
+            Err(class) => {
+                denied.get_or_insert(Unavailable::AddressDenied { address: endpoint.ip(), class });
+                false
+            }
+        });
+        let permitted = endpoints.first().copied();
+        let options = self.options.borrow();
+        endpoints.retain(|endpoint| can_leave(endpoint.ip(), &options.egress));
+        match (endpoints.is_empty(), permitted, denied) {
+            (false, ..) => Ok(endpoints),
+            (true, Some(endpoint), _) => {
+                let error = std::io::Error::new(
+                    std::io::ErrorKind::AddrNotAvailable,
+                    "source_addresses has none of the family of the host's addresses",
+                );
+                Err(Unavailable::ConnectFailed { endpoint, error })
+            }
+            (true, None, Some(denied)) => {
+                self.counts.worker.address_denied.increment();
+                Err(denied)
+            }
+            (true, None, None) => Err(Unavailable::Dns(dns::Error::NoAddresses)),
+        }
+    }
+}
+
+/// For the other workers to close what they do not use.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(20);
+
+/// Too many open files, of the process or of the system.
+fn is_shortage(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
+/// Takes the families in turn, `first` before the other (RFC 8305 section 4).
+fn put_family_first(endpoints: &mut Vec<SocketAddr>, first: FirstFamily) {
+    let is_first = |endpoint: &SocketAddr| match first {
+        FirstFamily::Auto => true,
+        FirstFamily::V4 => endpoint.is_ipv4(),
+        FirstFamily::V6 => endpoint.is_ipv6(),
+    };
+    if first == FirstFamily::Auto || endpoints.len() < 2 {
+        return;
+    }
+    let (preferred, others): (Vec<_>, Vec<_>) = endpoints.iter().partition(|endpoint| is_first(endpoint));
+    endpoints.clear();
+    for index in 0..preferred.len().max(others.len()) {
+        endpoints.extend(preferred.get(index));
+        endpoints.extend(others.get(index));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_family_that_is_asked_for_begins() {
+        let endpoint = |text: &str| format!("{text}:80").parse::<SocketAddr>().unwrap();
+        let given = ["[::1]", "127.0.0.1", "[::2]", "127.0.0.2", "[::3]"].map(endpoint).to_vec();
+        for (first, expected) in [
+            (FirstFamily::Auto, ["[::1]", "127.0.0.1", "[::2]", "127.0.0.2", "[::3]"]),
+            (FirstFamily::V4, ["127.0.0.1", "[::1]", "127.0.0.2", "[::2]", "[::3]"]),
+            (FirstFamily::V6, ["[::1]", "127.0.0.1", "[::2]", "127.0.0.2", "[::3]"]),
+        ] {
+            let mut endpoints = given.clone();
+            put_family_first(&mut endpoints, first);
+            assert_eq!(endpoints, expected.map(endpoint));
+        }
+    }
+}
