@@ -122,6 +122,11 @@ impl StreamRecord {
         }
         stats.downstream_cx_rx_bytes.add(self.received.get());
         stats.downstream_cx_tx_bytes.add(self.sent.get());
+        if let Some(cluster) = &self.cluster {
+            let counts = &cluster.counts().cluster;
+            counts.upstream_cx_tx_bytes_total.add(self.received.get());
+            counts.upstream_cx_rx_bytes_total.add(self.sent.get());
+        }
         let duration = self.started.elapsed();
         if self.quiet {
             return;

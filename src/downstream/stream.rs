@@ -13,6 +13,7 @@ use super::io::{fill, write_all};
 use super::local;
 use super::record::StreamRecord;
 use super::reply::{FaultReply, To};
+use super::retry::{Failure, Tries};
 use super::tunnel::{self, Counted, Early, TunnelEnd};
 use super::{Context, Held};
 use crate::cluster::{Cluster, RequestPermit};
@@ -266,39 +267,56 @@ impl<'c> Exchange<'c> {
         self.record.cluster = Some(cluster.clone());
         let permit = cluster.admit_request()?;
         self.take_body_at_hand(forward, buffer);
-        let mut upstream = match cluster.check_out() {
-            Some(upstream) => {
-                self.record.reused = true;
-                self.record.endpoint = Some(upstream.endpoint);
-                upstream
+        let (answered, upstream) = match cluster.options().max_stream_duration {
+            None => self.try_until_answered(&cluster, forward, buffer, began).await?,
+            Some(limit) => {
+                let end = tokio::time::Instant::from_std(self.record.started + limit);
+                // Boxed, so that streams without this limit do not carry the tries twice.
+                let tries = Box::pin(self.try_until_answered(&cluster, forward, buffer, began));
+                tokio::time::timeout_at(end, tries).await.unwrap_or(Err(Fault::MaxDuration))?
             }
-            None => Box::pin(self.connect_upstream(&cluster)).await?,
         };
-        let mut retried = false;
+        Ok((answered, upstream, permit))
+    }
+
+    async fn try_until_answered(
+        &mut self,
+        cluster: &Rc<Cluster>,
+        forward: &Forward,
+        buffer: &mut Option<Buffer>,
+        began: &Cell<bool>,
+    ) -> Result<(Answered, UpstreamConnection), Fault> {
+        let may_repeat = forward.idempotent && forward.framing == Framing::None;
+        let mut tries = Tries::default();
+        let mut kept = cluster.check_out(may_repeat);
         loop {
-            upstream.requests += 1;
-            match self.attempt(&mut upstream, forward, buffer, began).await {
-                Ok(answered) => {
-                    if retried {
-                        count!(cluster.counts(), upstream_rq_retry_success);
+            self.record.reused = kept.is_some();
+            let connected = match kept.take() {
+                Some(upstream) => Ok(upstream),
+                None => {
+                    cluster.preconnect(&self.snapshot);
+                    Box::pin(self.connect_upstream(cluster)).await
+                }
+            };
+            let fault = match connected {
+                Ok(mut upstream) => {
+                    upstream.requests += 1;
+                    self.record.endpoint = Some(upstream.endpoint);
+                    match self.attempt(&mut upstream, forward, buffer, began).await {
+                        Ok(answered) => {
+                            tries.succeeded(cluster);
+                            return Ok((answered, upstream));
+                        }
+                        Err(fault) => fault,
                     }
-                    return Ok((answered, upstream, permit));
                 }
-                // The origin closed a kept connection just when we used it.
-                Err(fault)
-                    if self.record.reused
-                        && fault.is_safe_to_retry()
-                        && self.record.first_byte.is_none()
-                        && forward.idempotent
-                        && forward.framing == Framing::None =>
-                {
-                    let _retry = cluster.admit_retry()?;
-                    count!(cluster.counts(), upstream_rq_retry);
-                    retried = true;
-                    self.record.reused = false;
-                    upstream = Box::pin(self.connect_upstream(&cluster)).await?;
-                }
-                Err(fault) => return Err(fault),
+                Err(fault) => fault,
+            };
+            let repeatable = may_repeat && self.record.first_byte.is_none();
+            match tries.after(&Failure { fault: &fault, reused: self.record.reused, repeatable }, cluster)? {
+                None => return Err(fault),
+                Some(wait) if wait.is_zero() => {}
+                Some(wait) => tokio::time::sleep(wait).await,
             }
         }
     }
@@ -332,8 +350,9 @@ impl<'c> Exchange<'c> {
         began: &Cell<bool>,
     ) -> Result<Answered, Fault> {
         let context = &*self.context;
-        context.stats.upstream_rq_total.increment();
-        let cluster_options = self.record.cluster.as_ref().map(|cluster| cluster.options()).expect("chosen before an attempt");
+        let cluster = self.record.cluster.as_ref().expect("chosen before an attempt");
+        count!(cluster.counts(), upstream_rq_total);
+        let cluster_options = cluster.options();
         let expires = self.connection.expires();
         let deadline = &self.connection.deadline;
         let (mut client_reader, mut client_writer) = self.connection.stream.split();
@@ -346,6 +365,8 @@ impl<'c> Exchange<'c> {
             deadline,
             idle_timeout: cluster_options.stream_idle_timeout,
             request_timeout: cluster_options.request_timeout,
+            request_ended: Cell::new(None),
+            try_ends: cluster_options.per_try_timeout.map(|limit| Instant::now() + limit),
             asked: Asked { kind: forward.kind, to: self.to, upgrade: forward.upgrade, expires },
             uploaded: &uploaded,
             began,
@@ -373,11 +394,18 @@ impl<'c> Exchange<'c> {
             };
             let upload = body.relay(&mut client_reader, &mut upstream_writer, &self.out, buffer, &relay);
             let answered = answer.run(&mut upstream_reader, &mut client_writer, &mut out);
-            Box::pin(both_ways(upload, answered, &uploaded)).await
+            let sent = || {
+                uploaded.set(true);
+                answer.set_patience();
+            };
+            Box::pin(both_ways(upload, answered, sent)).await
         };
         let (first_byte, status) = (answer.first_byte.get(), answer.status.get());
         self.record.first_byte = first_byte.map(|at| at.duration_since(self.record.started));
         self.record.status = status;
+        if let Some(status) = status {
+            cluster.counts().cluster.count_status(status);
+        }
         result
     }
 
@@ -508,7 +536,11 @@ impl<'c> Exchange<'c> {
             }
             Fault::Request(_) => stats.downstream_cx_protocol_error.increment(),
             Fault::HeadTimeout | Fault::BodyTimeout => stats.downstream_rq_timeout.increment(),
-            Fault::ResponseTimeout => stats.upstream_rq_timeout.increment(),
+            Fault::ResponseTimeout => {
+                if let Some(cluster) = &self.record.cluster {
+                    count!(cluster.counts(), upstream_rq_timeout);
+                }
+            }
             _ => {}
         }
     }
@@ -609,7 +641,7 @@ fn upload_fault(fault: BodyFault) -> Fault {
 async fn both_ways(
     upload: impl Future<Output = Result<(), BodyFault>>,
     answered: impl Future<Output = Result<Answered, Fault>>,
-    uploaded: &Cell<bool>,
+    uploaded: impl Fn(),
 ) -> Result<Answered, Fault> {
     let mut upload = std::pin::pin!(upload);
     let mut answered = std::pin::pin!(answered);
@@ -618,7 +650,7 @@ async fn both_ways(
         if uploading && let Poll::Ready(result) = upload.as_mut().poll(task) {
             uploading = false;
             match result {
-                Ok(()) => uploaded.set(true),
+                Ok(()) => uploaded(),
                 // It may have answered before it closed.
                 Err(BodyFault::SinkFailed(_)) => {}
                 Err(fault) => return Poll::Ready(Err(upload_fault(fault))),
