@@ -9,10 +9,13 @@ use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use rustix::net::{SocketFlags, acceptfrom_with};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::BACKLOG;
+use crate::config::TcpOptions;
 use crate::downstream::{Context, Listener, Place, serve};
+use crate::upstream;
 
 /// Pause after an error that the next accept would meet again, such as a lack of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -32,15 +35,27 @@ pub struct Terms {
     /// Connections of this listener over all workers, and how many there may be.
     pub active: Arc<AtomicUsize>,
     pub max_connections: usize,
+    pub tcp: TcpOptions,
 }
 
 impl Acceptor {
     pub fn new(socket: TcpListener, context: Rc<Context>, terms: Rc<Terms>) -> Rc<Self> {
-        Rc::new(Acceptor { socket, context, terms: RefCell::new(terms) })
+        let acceptor = Acceptor { socket, context, terms: RefCell::new(terms) };
+        acceptor.set_tcp_options(&TcpOptions::default());
+        Rc::new(acceptor)
     }
 
     pub fn set_terms(&self, terms: Rc<Terms>) {
-        *self.terms.borrow_mut() = terms;
+        let old = self.terms.replace(terms);
+        self.set_tcp_options(&old.tcp);
+    }
+
+    /// On the listening socket: accepted ones inherit them, which saves a system call for each.
+    fn set_tcp_options(&self, old: &TcpOptions) {
+        let terms = self.terms();
+        if let Err(error) = upstream::change_tcp_options(SockRef::from(&self.socket), old, &terms.tcp) {
+            tracing::error!(listener = terms.listener.name, %error, "cannot set tcp_keepalive or tcp_user_timeout");
+        }
     }
 
     pub fn terms(&self) -> Rc<Terms> {
