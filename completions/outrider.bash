@@ -19,6 +19,9 @@ _outrider() {
             outrider,check)
                 cmd="outrider__subcmd__check"
                 ;;
+            outrider,env)
+                cmd="outrider__subcmd__env"
+                ;;
             outrider,help)
                 cmd="outrider__subcmd__help"
                 ;;
@@ -27,6 +30,9 @@ _outrider() {
                 ;;
             outrider__subcmd__help,check)
                 cmd="outrider__subcmd__help__subcmd__check"
+                ;;
+            outrider__subcmd__help,env)
+                cmd="outrider__subcmd__help__subcmd__env"
                 ;;
             outrider__subcmd__help,help)
                 cmd="outrider__subcmd__help__subcmd__help"
@@ -41,7 +47,7 @@ _outrider() {
 
     case "${cmd}" in
         outrider)
-            opts="-c -h -V --config --log-level --admin-socket --help --version check reload help"
+            opts="-c -h -V --config --log-level --admin-socket --help --version check env reload help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -92,8 +98,34 @@ _outrider() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        outrider__subcmd__env)
+            opts="-c -h --shell --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --shell)
+                    COMPREPLY=($(compgen -W "sh fish systemd apt dnf pip npm cargo git docker java" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         outrider__subcmd__help)
-            opts="check reload help"
+            opts="check env reload help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -107,6 +139,20 @@ _outrider() {
             return 0
             ;;
         outrider__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        outrider__subcmd__help__subcmd__env)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

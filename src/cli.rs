@@ -1,5 +1,6 @@
 //! The command line: what was asked for, and the commands that need no server.
 
+mod env;
 mod reload;
 
 use std::ffi::OsString;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{self, Config};
 use crate::logging::Levels;
 
+pub use env::Client;
 pub use reload::reload;
 
 /// What to do.
@@ -23,6 +25,8 @@ pub enum Command {
     Check(Option<PathBuf>),
     /// Have the running proxy, whose admin API is at this socket, read its file again.
     Reload(PathBuf),
+    /// Print the lines that point a client at the proxy of this file.
+    Env(Option<PathBuf>, Client),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -81,6 +85,12 @@ enum Action {
         /// The file [default: the one that a run would use]
         file: Option<PathBuf>,
     },
+    /// Print the lines that point a client at the proxy, such as `eval "$(outrider env)"`
+    Env {
+        /// Who is to be pointed at it
+        #[arg(long, value_name = "CLIENT", default_value = "sh")]
+        shell: Client,
+    },
     /// Have the running proxy read its file again; returns when that is in force, or says why it is not
     Reload {
         /// The Unix socket of its admin API
@@ -105,8 +115,26 @@ fn parse_from(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) 
     Ok(match arguments.action {
         None => Command::Run(arguments.run),
         Some(Action::Check { file }) => Command::Check(file.or(arguments.run.config)),
+        Some(Action::Env { shell }) => Command::Env(arguments.run.config, shell),
         Some(Action::Reload { socket }) => Command::Reload(socket),
     })
+}
+
+/// `outrider env`.
+pub fn env(file: Option<PathBuf>, client: Client) -> ExitCode {
+    let lines = config::load(file.as_deref())
+        .map_err(|report| report.render(io::stderr().is_terminal()))
+        .and_then(|loaded| env::lines(&loaded.config, client).map_err(|error| format!("outrider: {error}\n")));
+    match lines {
+        Ok(lines) => {
+            let _ = io::stdout().write_all(lines.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let _ = io::stderr().write_all(error.as_bytes());
+            ExitCode::from(EXIT_WRONG)
+        }
+    }
 }
 
 /// `outrider check`.

@@ -8,6 +8,7 @@ use outrider::server;
 fn main() -> ExitCode {
     match cli::parse() {
         Command::Check(file) => cli::check(file),
+        Command::Env(file, client) => cli::env(file, client),
         Command::Reload(socket) => cli::reload(&socket),
         Command::Run(cli::RunOptions { config, log_level, admin_socket }) => {
             server::run(&server::Options { config, log_level, admin_socket })

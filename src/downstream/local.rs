@@ -1,12 +1,18 @@
 //! Requests that are meant for the proxy itself.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 
+use super::pac;
 use super::reply::Reply;
 use crate::codec::request::Request;
+use crate::config::Config;
 
 /// Answers 200 as long as the process serves; not logged, since probes come every few seconds.
 const HEALTH_PATH: &[u8] = b"/healthz";
+
+/// Where browsers look for a PAC file; the second by themselves.
+const PAC_PATHS: [&[u8]; 2] = [b"/proxy.pac", b"/wpad.dat"];
 
 /// An answer of our own to a request that is no fault.
 pub(super) struct Page<'a> {
@@ -32,11 +38,18 @@ impl<'a> Page<'a> {
     }
 }
 
-/// The page at an origin-form target, if there is one.
-pub(super) fn for_origin_form(request: &Request<'_>) -> Option<Page<'static>> {
+/// The page at an origin-form target, if there is one; `address` is where the client has reached us.
+pub(super) fn for_origin_form(request: &Request<'_>, config: &Config, address: Option<SocketAddr>) -> Option<Page<'static>> {
+    if !matches!(request.method, b"GET" | b"HEAD") {
+        return None;
+    }
     let path = request.target_text.split(|&byte| byte == b'?').next().unwrap_or_default();
-    if path == HEALTH_PATH && matches!(request.method, b"GET" | b"HEAD") {
+    if path == HEALTH_PATH {
         return Some(Page { status: 200, content_type: "text/plain; charset=utf-8", body: "ok\n".into(), fields: &[], quiet: true });
+    }
+    if PAC_PATHS.contains(&path) {
+        let body = pac::script(config, address?).into();
+        return Some(Page { status: 200, content_type: pac::CONTENT_TYPE, body, fields: &[], quiet: false });
     }
     None
 }

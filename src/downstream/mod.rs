@@ -8,6 +8,7 @@ mod connection;
 mod fault;
 mod io;
 mod local;
+mod pac;
 mod record;
 mod reply;
 mod retry;
@@ -20,7 +21,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub use connection::serve;
+pub use connection::{Place, serve};
 pub use fault::{Fault, Shape};
 
 use crate::access_log::Log;

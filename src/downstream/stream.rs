@@ -14,7 +14,7 @@ use super::local;
 use super::record::StreamRecord;
 use super::reply::{FaultReply, To};
 use super::retry::{Failure, Tries};
-use super::tunnel::{self, Counted, Early, TunnelEnd};
+use super::tunnel::{self, TunnelEnd, Ways};
 use super::{Context, Held};
 use crate::cluster::{Cluster, RequestPermit};
 use crate::codec::Refusal;
@@ -197,10 +197,13 @@ impl<'c> Exchange<'c> {
                 self.ask_policy(&authority, request.method)?;
                 Ok(Plan::Connect(authority))
             }
-            Target::Origin => match (default_target(request, &options)?, local::for_origin_form(request)) {
-                (Some(target), _) => self.plan_forward(request, &target),
-                (None, Some(page)) => self.plan_answer(page, request),
-                (None, None) => Err(Fault::NotAProxyRequest),
+            Target::Origin => match default_target(request, &options)? {
+                Some(target) => self.plan_forward(request, &target),
+                None => {
+                    let address = self.connection.stream.local_addr().ok();
+                    let page = local::for_origin_form(request, &self.snapshot.config, address).ok_or(Fault::NotAProxyRequest)?;
+                    self.plan_answer(page, request)
+                }
             },
             Target::Asterisk => self.plan_answer(local::for_options(), request),
         }
@@ -231,7 +234,6 @@ impl<'c> Exchange<'c> {
     }
 
     fn ask_policy(&mut self, authority: &Authority, method: &[u8]) -> Result<(), Fault> {
-        self.record.authority = Some(*authority);
         let snapshot = self.snapshot.clone();
         let verdict =
             snapshot.policy.decide(&Ask { client: self.connection.client.ip(), host: &authority.host, port: authority.port, method });
@@ -240,6 +242,7 @@ impl<'c> Exchange<'c> {
             return Ok(());
         }
         self.context.stats.policy_denied.increment();
+        self.record.set_destination(authority);
         Err(Fault::Denied)
     }
 
@@ -409,8 +412,7 @@ impl<'c> Exchange<'c> {
     /// Gives the upstream connection back where it is fit for another exchange, and writes the record.
     fn after_answer(&mut self, answered: Answered, upstream: UpstreamConnection, permit: RequestPermit, buffer: Option<Buffer>) -> Next {
         if answered.upgraded {
-            let early = Early { from_client: buffer, from_upstream: answered.rest };
-            return Next::Tunnel(Box::new(self.tunnel(upstream, early, Some(permit))));
+            return Next::Tunnel(self.tunnel(upstream, Ways::new(buffer, answered.rest), Some(permit)));
         }
         if answered.reusable
             && let Some(cluster) = &self.record.cluster
@@ -428,10 +430,7 @@ impl<'c> Exchange<'c> {
     /// CONNECT: the answer comes once the upstream connection stands (RFC 9110 section 9.3.6).
     async fn connect(&mut self, authority: Authority, buffer: Option<Buffer>) -> Next {
         match Box::pin(self.open_tunnel(&authority)).await {
-            Ok(upstream) => {
-                let early = Early { from_client: buffer, from_upstream: None };
-                Next::Tunnel(Box::new(self.tunnel(upstream, early, None)))
-            }
+            Ok(upstream) => Next::Tunnel(self.tunnel(upstream, Ways::new(buffer, None), None)),
             Err(fault @ Fault::ClientGone) => self.cut(fault),
             Err(fault) => self.refuse(fault, Framing::None, buffer).await,
         }
@@ -454,10 +453,10 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    fn tunnel(&mut self, upstream: UpstreamConnection, early: Early, permit: Option<RequestPermit>) -> Tunnel {
+    fn tunnel(&mut self, upstream: UpstreamConnection, ways: Ways, permit: Option<RequestPermit>) -> Box<Tunnel> {
         self.record.compact();
         let record = std::mem::replace(&mut self.record, StreamRecord::begin(0, self.context.event_loop.scratch.lend()));
-        Tunnel { record, snapshot: self.snapshot.clone(), upstream, early, _permit: permit }
+        Box::new(Tunnel { record, snapshot: self.snapshot.clone(), upstream, ways, _permit: permit })
     }
 
     /// Tells the client of a fault, as far as it has got nothing yet.
@@ -548,31 +547,29 @@ pub(super) struct Tunnel {
     record: StreamRecord,
     snapshot: Rc<Held>,
     upstream: UpstreamConnection,
-    early: Early,
+    ways: Ways,
     _permit: Option<RequestPermit>,
 }
 
 impl Tunnel {
-    pub async fn run(mut self, connection: &mut Connection) {
+    pub async fn run(mut self: Box<Self>, connection: &mut Connection) {
         let context = connection.context.clone();
         context.stats.tunnels_total.increment();
         context.stats.tunnels_active.increment();
         let options = &self.snapshot.config.tunnel;
         let limits = tunnel::Limits { idle_timeout: options.idle_timeout, max_duration: options.max_duration };
-        let counted = Counted { received: Cell::new(0), sent: Cell::new(0) };
         let end = tunnel::relay(
             &mut connection.stream,
             &mut self.upstream.stream,
-            self.early,
+            &mut self.ways,
             &context.event_loop,
             &connection.deadline,
             limits,
-            &counted,
         )
         .await;
         context.stats.tunnels_active.decrement();
-        self.record.received.set(counted.received.get());
-        self.record.sent.set(self.record.sent.get() + counted.sent.get());
+        self.record.received.set(self.ways.received.get());
+        self.record.sent.set(self.record.sent.get() + self.ways.sent.get());
         let (flag, reason, detail) = match &end {
             TunnelEnd::Finished => ("", "", None),
             TunnelEnd::Idle if context.drain.phase() == Phase::Expired => ("LR", "drain_timeout", None),

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use rustix::net::{SocketFlags, acceptfrom_with};
@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::BACKLOG;
 use crate::config::TcpOptions;
-use crate::downstream::{Context, Listener, serve};
+use crate::downstream::{Context, Listener, Place, serve};
 use crate::upstream;
 
 /// Pause after an error that the next accept would meet again, such as a lack of descriptors.
@@ -82,11 +82,7 @@ impl Acceptor {
             self.context.stats.downstream_cx_overflow.increment();
             return;
         };
-        let serving = serve(self.context.clone(), terms.listener.clone(), stream, canonical(client));
-        tokio::task::spawn_local(async move {
-            serving.await;
-            drop(place);
-        });
+        tokio::task::spawn_local(serve(self.context.clone(), terms.listener.clone(), stream, canonical(client), place));
     }
 }
 
@@ -119,23 +115,4 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 /// IPv4 clients of a dual-stack socket are IPv4 clients.
 fn canonical(client: SocketAddr) -> SocketAddr {
     SocketAddr::new(client.ip().to_canonical(), client.port())
-}
-
-/// One of a listener's `max_connections`.
-struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    fn take(active: &Arc<AtomicUsize>, max: usize) -> Option<Place> {
-        if active.fetch_add(1, Ordering::Relaxed) >= max {
-            active.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(Place(active.clone()))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }

@@ -96,6 +96,11 @@ impl Keeper {
         self.unit.iter().map(|unit| (unit.name.as_str(), unit.address))
     }
 
+    /// Whether there is somebody who keeps sockets; whether they do is theirs to say.
+    pub fn is_asked_to_keep(&self) -> bool {
+        self.notifier.is_connected()
+    }
+
     pub fn keep(&self, address: SocketAddr, slot: usize, socket: &TcpListener) {
         self.notifier.store(&name_of(address, slot), socket.as_fd());
     }

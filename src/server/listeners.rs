@@ -113,6 +113,11 @@ impl Listeners {
         self.bound.iter().map(place).collect()
     }
 
+    /// Whether clients can connect when this process has closed its sockets.
+    pub fn outlive_us(&self) -> bool {
+        self.keeper.is_asked_to_keep() && !self.bound.is_empty()
+    }
+
     pub fn has_surplus(&self) -> bool {
         !self.surplus.is_empty()
     }

@@ -34,7 +34,7 @@ use control::Control;
 use keeper::Keeper;
 use listeners::Listeners;
 use notify::Notifier;
-use worker::{Command, Worker};
+use worker::{Accepts, Command, Worker};
 
 /// What the command line says.
 pub struct Options {
@@ -221,7 +221,7 @@ impl Server {
                     let _ = asker.map(|asker| asker.send(result.map(|text| admin::Page::Text(text + "\n"))));
                 }
                 Control::ReopenLogs => self.reopen_logs(),
-                Control::CloseListeners => self.close_listeners(),
+                Control::CloseListeners => self.close_listeners().await,
                 Control::CloseSurplus => self.close_surplus().await,
                 Control::TellStatus => self.notifier.status(&self.status()),
                 Control::Stop => break,
@@ -270,9 +270,10 @@ impl Server {
         }
     }
 
-    fn close_listeners(&mut self) {
+    async fn close_listeners(&mut self) {
         self.registry.set_state(ServerState::Draining);
         self.listeners.forget_all();
+        self.notifier.settle().await;
         for worker in &self.workers {
             // A worker that has ended has nothing open.
             let _ = worker.commands.send(Command::CloseListeners);
@@ -283,6 +284,8 @@ impl Server {
     /// The queues of sockets that an earlier process had and this one does not need have had their time.
     async fn close_surplus(&mut self) {
         self.listeners.forget_surplus();
+        // A copy that the manager still had would take connections, and nobody would accept them.
+        self.notifier.settle().await;
         self.ask_workers(self.workers.iter(), |_, done| Command::CloseSurplus { done }).await;
         self.listeners.stop_steering();
         tracing::info!("closed the listening sockets that an earlier process left over");
@@ -292,10 +295,11 @@ impl Server {
     async fn stop(self) -> ExitCode {
         let limit = self.config.server.drain_timeout;
         self.registry.set_state(ServerState::Draining);
-        tracing::info!(limit = ?limit, "stopping: accepting nothing more, letting streams end");
+        let accepts = if self.listeners.outlive_us() { Accepts::UntilTheEnd } else { Accepts::Nothing };
+        tracing::info!(?limit, "stopping: letting streams end");
         let mut threads = Vec::new();
         for Worker { commands, thread } in self.workers {
-            let _ = commands.send(Command::Drain { limit });
+            let _ = commands.send(Command::Drain { limit, accepts });
             threads.push(thread);
         }
         let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok())).await;

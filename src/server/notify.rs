@@ -3,16 +3,23 @@
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix};
+use rustix::pipe::PipeFlags;
 use rustix::time::{ClockId, clock_gettime};
 
 /// The way to the service manager, if there is one.
-pub(super) struct Notifier(Option<Manager>);
+pub(super) struct Notifier {
+    manager: Option<Manager>,
+    /// The manager was told to let go of something, and may not have done it yet.
+    is_unsettled: AtomicBool,
+}
 
 struct Manager {
     socket: UnixDatagram,
@@ -24,18 +31,17 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Notifier {
     pub fn from_environment() -> Notifier {
-        let Ok(path) = std::env::var("NOTIFY_SOCKET") else { return Notifier(None) };
-        match Manager::at(&path) {
-            Ok(manager) => Notifier(Some(manager)),
-            Err(error) => {
-                tracing::warn!(path, %error, "cannot reach the service manager");
-                Notifier(None)
-            }
-        }
+        let Ok(path) = std::env::var("NOTIFY_SOCKET") else { return Notifier::to(None) };
+        let manager = Manager::at(&path).inspect_err(|error| tracing::warn!(path, %error, "cannot reach the service manager"));
+        Notifier::to(manager.ok())
+    }
+
+    fn to(manager: Option<Manager>) -> Notifier {
+        Notifier { manager, is_unsettled: AtomicBool::new(false) }
     }
 
     pub fn is_connected(&self) -> bool {
-        self.0.is_some()
+        self.manager.is_some()
     }
 
     pub fn ready(&self, status: &str) {
@@ -68,7 +74,25 @@ impl Notifier {
     }
 
     pub fn forget(&self, name: &str) {
+        self.is_unsettled.store(true, Ordering::Relaxed);
         self.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"));
+    }
+
+    /// Waits until the manager has let go of what it was told to: it closes our end of a pipe then.
+    pub async fn settle(&self) {
+        if !self.is_unsettled.swap(false, Ordering::Relaxed) || !self.is_connected() {
+            return;
+        }
+        let Ok((reader, writer)) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC) else { return };
+        self.send_with("BARRIER=1", &[writer.as_fd()]);
+        drop(writer);
+        let closed = tokio::task::spawn_blocking(move || {
+            let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+            rustix::event::poll(&mut [PollFd::new(&reader, PollFlags::IN)], Some(&patience))
+        });
+        if !matches!(closed.await, Ok(Ok(1))) {
+            tracing::debug!("the service manager is slow, and is not waited for any longer");
+        }
     }
 
     fn send(&self, message: &str) {
@@ -77,7 +101,7 @@ impl Notifier {
 
     fn send_with(&self, message: &str, descriptors: &[BorrowedFd<'_>]) {
         // The manager finds out by itself what it was not told; there is no remedy here.
-        if let Some(manager) = &self.0
+        if let Some(manager) = &self.manager
             && let Err(error) = manager.send(message, descriptors)
         {
             tracing::debug!(%error, message, "the service manager could not be told");
@@ -127,7 +151,7 @@ mod tests {
         let path = directory.path().join("notify");
         let manager = UnixDatagram::bind(&path).expect("bound");
         manager.set_read_timeout(Some(PATIENCE)).expect("set");
-        let notifier = Notifier(Some(Manager::at(path.to_str().expect("UTF-8")).expect("a socket")));
+        let notifier = Notifier::to(Some(Manager::at(path.to_str().expect("UTF-8")).expect("a socket")));
         let mut buffer = [0; 256];
         let mut next = || {
             let count = manager.recv(&mut buffer).expect("sent");
@@ -137,7 +161,7 @@ mod tests {
         assert_eq!(next(), "READY=1\nSTATUS=two lines");
         notifier.stopping(Duration::from_secs(2));
         assert!(next().ends_with("\nEXTEND_TIMEOUT_USEC=2000000"));
-        notifier.store("a", std::os::fd::AsFd::as_fd(&manager));
+        notifier.store("a", manager.as_fd());
         assert_eq!(next(), "FDSTORE=1\nFDPOLL=0\nFDNAME=a");
     }
 
@@ -145,7 +169,7 @@ mod tests {
     fn an_abstract_socket_is_reached() {
         let name = format!("outrider-notify-test-{}", std::process::id());
         let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).expect("an address")).expect("bound");
-        Notifier(Some(Manager::at(&format!("@{name}")).expect("a socket"))).is_alive();
+        Notifier::to(Some(Manager::at(&format!("@{name}")).expect("a socket"))).is_alive();
         let mut buffer = [0; 64];
         assert_eq!(manager.recv(&mut buffer).expect("sent"), "WATCHDOG=1".len());
     }

@@ -42,6 +42,8 @@ impl Server {
         self.dns.reconfigure(&config.dns);
         self.clusters.reconfigure(&config);
         let sockets = self.listeners.commit(change);
+        // What workers are about to close must not stay open elsewhere.
+        self.notifier.settle().await;
         let (snapshot, places) = (snapshot(&config, &self.listeners), self.listeners.places());
         self.ask_workers(sockets, |sockets, done| Command::Reload { snapshot: snapshot.clone(), places: places.clone(), sockets, done })
             .await;

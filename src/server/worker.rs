@@ -11,18 +11,20 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::{Instant, timeout_at};
 
 use crate::access_log;
 use crate::cluster::{self, Clusters};
 use crate::dns;
 use crate::downstream::{Context, Listener, Snapshot};
-use crate::drain::Phase;
 use crate::event_loop::Pulse;
 use crate::listener::{Acceptor, Terms, accept};
 use crate::stats::WorkerStats;
 
 /// How often a drain looks whether all streams have ended.
 const DRAIN_STEP: Duration = Duration::from_millis(20);
+/// What streams that began during a drain get of its time, after the last of them was accepted.
+const LATECOMERS: Duration = Duration::from_secs(2);
 /// What streams get to write their last words after the drain's time is up.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -68,8 +70,18 @@ pub(super) enum Command {
     CloseSurplus { done: oneshot::Sender<()> },
     /// Accept nothing more, but go on with what there is.
     CloseListeners,
-    /// Accept nothing more; end when all streams have ended or the time is up.
-    Drain { limit: Duration },
+    /// End when all streams have ended or the time is up.
+    Drain { limit: Duration, accepts: Accepts },
+}
+
+/// What becomes of new connections while earlier ones end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Accepts {
+    /// They are refused.
+    Nothing,
+    /// Its sockets outlive this process, and nobody may accept from them before it has ended: whoever comes meanwhile is
+    /// served, for one request, and only the last seconds are left to the next process.
+    UntilTheEnd,
 }
 
 /// The main thread's end of a worker.
@@ -133,9 +145,11 @@ async fn work(parts: Parts, mut commands: mpsc::UnboundedReceiver<Command>) {
                 let _ = done.send(());
             }
             Command::CloseListeners => listeners.close(),
-            Command::Drain { limit } => {
-                listeners.close();
-                drain(&context, limit).await;
+            Command::Drain { limit, accepts } => {
+                if accepts == Accepts::Nothing {
+                    listeners.close();
+                }
+                drain(&context, &mut listeners, limit).await;
                 break;
             }
         }
@@ -144,22 +158,27 @@ async fn work(parts: Parts, mut commands: mpsc::UnboundedReceiver<Command>) {
 }
 
 /// Lets streams end by themselves, then ends those that did not.
-async fn drain(context: &Context, limit: Duration) {
-    context.drain.set(Phase::Draining);
+async fn drain(context: &Context, listeners: &mut Listeners, limit: Duration) {
+    let before = context.drain.begin();
     context.event_loop.deadlines.wake_all();
-    let active = || context.stats.downstream_cx_active.get();
-    let quiet = async {
-        while active() > 0 {
-            tokio::time::sleep(DRAIN_STEP).await;
-        }
-    };
-    if tokio::time::timeout(limit, quiet).await.is_ok() {
+    let ends_at = Instant::now() + limit;
+    let _ = timeout_at(ends_at - LATECOMERS.min(limit), until(|| before.has_ended())).await;
+    listeners.close();
+    let latecomers = context.drain.next_cohort();
+    let ends_at = ends_at.min(Instant::now() + LATECOMERS);
+    if timeout_at(ends_at, until(|| before.has_ended() && latecomers.has_ended())).await.is_ok() {
         return;
     }
-    tracing::warn!(connections = active(), "the drain's time is up; ending what still runs");
-    context.drain.set(Phase::Expired);
+    tracing::warn!(connections = context.stats.downstream_cx_active.get(), "the drain's time is up; ending what still runs");
+    context.drain.expire();
     context.event_loop.deadlines.pass_all();
     tokio::time::sleep(LAST_WORDS).await;
+}
+
+async fn until(mut condition: impl FnMut() -> bool) {
+    while !condition() {
+        tokio::time::sleep(DRAIN_STEP).await;
+    }
 }
 
 /// The listening sockets of one worker.

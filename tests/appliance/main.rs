@@ -1,3 +1,8 @@
-//! The appliance: what surrounds the proxy on a machine, as far as it shows without installing it.
+//! The appliance: what surrounds the proxy on a machine, as far as it shows without installing it. `packaging/test`
+//! does the rest, on a machine with a systemd of its own.
 
+mod daemon;
 mod generated;
+mod manager;
+mod reload;
+mod service;
