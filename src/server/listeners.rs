@@ -147,7 +147,6 @@ impl Listeners {
     /// Where clients can connect, in the order of the addresses.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let mut addresses: Vec<SocketAddr> = self.bound.iter().map(|bound| bound.actual).collect();
-        addresses.sort();
         addresses
     }
 
