@@ -53,16 +53,17 @@ impl Cluster {
     }
 
     /// Has a connection made ahead of need, where `preconnect_ratio` asks for more than there are.
-    pub fn preconnect(self: &Rc<Self>, rules: impl AsRef<AddressRules> + 'static) {
+    pub fn preconnect<R: AsRef<AddressRules> + 'static>(self: &Rc<Self>, rules: &Rc<R>) {
         let ratio = self.options.borrow().preconnect_ratio;
         let slot = &self.counts.cluster;
-        let there = (slot.upstream_cx_active.get() + slot.upstream_rq_pending_active.get()) as f64;
+        // And the one that the caller is about to make.
+        let there = (slot.upstream_cx_active.get() + slot.upstream_rq_pending_active.get() + 1) as f64;
         if ratio <= 1.0 || there >= (slot.upstream_rq_active.get() as f64 * ratio).ceil() || self.preconnecting.replace(true) {
             return;
         }
-        let cluster = self.clone();
+        let (cluster, rules) = (self.clone(), rules.clone());
         tokio::task::spawn_local(async move {
-            let connected = cluster.connect(rules.as_ref()).await;
+            let connected = cluster.connect((*rules).as_ref()).await;
             cluster.preconnecting.set(false);
             // Nobody waits for it: whoever needs the next one is told what is wrong.
             if let Ok(connected) = connected {

@@ -139,8 +139,9 @@ impl Cluster {
         &self.counts
     }
 
-    /// An idle connection to an address that the name still has, without waiting.
-    pub fn check_out(&self) -> Option<UpstreamConnection> {
+    /// An idle connection to an address that the name still has, without waiting. For a request that
+    /// may not be sent again it is looked at more closely, which costs a system call.
+    pub fn check_out(&self, may_repeat: bool) -> Option<UpstreamConnection> {
         if let Some(host) = &self.host {
             host.touch();
             let generation = host.generation();
@@ -150,7 +151,8 @@ impl Cluster {
                 self.pool.borrow_mut().keep_addresses(&answer.addresses, &self.counts);
             }
         }
-        self.pool.borrow_mut().check_out(&self.counts)
+        let max_age = self.options.borrow().max_connection_duration;
+        self.pool.borrow_mut().check_out(max_age, may_repeat, &self.counts)
     }
 
     /// Takes back a connection whose last exchange ended exactly where its framing said.

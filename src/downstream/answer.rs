@@ -27,6 +27,10 @@ pub(super) struct Answer<'a> {
     pub deadline: &'a Deadline,
     pub idle_timeout: Duration,
     pub request_timeout: Option<Duration>,
+    /// When `request_timeout` began.
+    pub request_ended: Cell<Option<Instant>>,
+    /// No first byte by then ends this try.
+    pub try_ends: Option<Instant>,
     pub asked: Asked,
     /// Whether the whole request is out; until then neither connection may be used again.
     pub uploaded: &'a Cell<bool>,
@@ -120,10 +124,9 @@ impl Answer<'_> {
                     Err(refusal) => return Err(Fault::Response(refusal)),
                 }
             }
-            let (wait, fault) = self.patience();
-            self.deadline.set(wait);
+            self.set_patience();
             match self.deadline.limit(fill(upstream, buffer, &self.context.event_loop.buffers)).await {
-                None => return Err(fault),
+                None => return Err(self.impatience()),
                 Some(Ok(0)) if buffer.is_some() => return Err(Fault::Response(Refusal::InvalidStatusLine)),
                 Some(Ok(0)) => return Err(Fault::UpstreamClosed),
                 Some(Ok(_)) => {
@@ -136,11 +139,28 @@ impl Answer<'_> {
         }
     }
 
-    /// How long to wait for the answer, and what it means when it does not come.
-    fn patience(&self) -> (Duration, Fault) {
-        match self.request_timeout {
-            Some(timeout) if timeout < self.idle_timeout && self.uploaded.get() => (timeout, Fault::ResponseTimeout),
-            _ => (self.idle_timeout, Fault::ResponseTimeout),
+    /// Sets how long to wait for the answer, which interim responses do not make longer.
+    pub fn set_patience(&self) {
+        let mut wait = self.idle_timeout;
+        if self.request_timeout.is_some() || self.try_ends.is_some() {
+            let now = Instant::now();
+            if let Some(timeout) = self.request_timeout.filter(|_| self.uploaded.get()) {
+                let ended = self.request_ended.get().unwrap_or(now);
+                self.request_ended.set(Some(ended));
+                wait = wait.min((ended + timeout).saturating_duration_since(now));
+            }
+            if let Some(end) = self.try_ends.filter(|_| self.first_byte.get().is_none()) {
+                wait = wait.min(end.saturating_duration_since(now));
+            }
+        }
+        self.deadline.set(wait);
+    }
+
+    /// What it means that the answer did not come.
+    fn impatience(&self) -> Fault {
+        match self.try_ends {
+            Some(end) if self.first_byte.get().is_none() && Instant::now() >= end => Fault::PerTryTimeout,
+            _ => Fault::ResponseTimeout,
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
@@ -9,6 +11,7 @@ use tokio::net::TcpStream;
 use super::io::{end_write_half, fill};
 use super::stream::exchange;
 use super::{Context, Listener};
+use crate::drain::Cohort;
 use crate::event_loop::{Buffer, Deadline};
 
 /// A client that goes on sending after our last byte is listened to for this long and this much,
@@ -28,6 +31,8 @@ pub(super) struct Connection {
     pub deadline: Deadline,
     pub opened: Instant,
     pub requests: u64,
+    _place: Place,
+    _cohort: Cohort,
 }
 
 /// What becomes of a connection after an exchange.
@@ -51,17 +56,45 @@ enum Waited {
     Draining,
 }
 
-/// Serves a client until its connection ends.
-pub async fn serve(context: Rc<Context>, listener: Rc<Listener>, stream: TcpStream, client: SocketAddr) {
+/// One of a listener's `max_connections`, over all workers.
+pub struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    pub fn take(active: &Arc<AtomicUsize>, max: usize) -> Option<Place> {
+        if active.fetch_add(1, Ordering::Relaxed) >= max {
+            active.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Place(active.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Serves a client until its connection ends. The future is what an idle connection costs, so what
+/// is rare or large in it is boxed.
+pub fn serve(
+    context: Rc<Context>,
+    listener: Rc<Listener>,
+    stream: TcpStream,
+    client: SocketAddr,
+    place: Place,
+) -> impl Future<Output = ()> {
     context.stats.downstream_cx_total.increment();
     context.stats.downstream_cx_active.increment();
     let deadline = context.event_loop.deadlines.register();
-    let mut connection = Connection { context, listener, stream, client, deadline, opened: Instant::now(), requests: 0 };
-    connection.run().await;
+    let cohort = context.drain.cohort();
+    let connection =
+        Connection { context, listener, stream, client, deadline, opened: Instant::now(), requests: 0, _place: place, _cohort: cohort };
+    connection.run()
 }
 
 impl Connection {
-    async fn run(&mut self) {
+    async fn run(mut self) {
         let mut early = None;
         loop {
             if early.is_none() {
@@ -73,11 +106,11 @@ impl Connection {
                 }
             }
             // Boxed, so that a connection between requests is small; and gone before what comes next.
-            let next = Box::pin(exchange(self, early.take())).await;
+            let next = Box::pin(exchange(&mut self, early.take())).await;
             match next {
                 Next::Request(bytes) => early = bytes,
-                Next::Tunnel(tunnel) => return Box::pin(tunnel.run(self)).await,
-                Next::Close => return self.linger().await,
+                Next::Tunnel(tunnel) => return Box::pin(tunnel.run(&mut self)).await,
+                Next::Close => return Box::pin(self.linger()).await,
                 Next::Cut { reset } => {
                     if reset {
                         self.reset();

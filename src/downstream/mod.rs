@@ -11,6 +11,7 @@ mod local;
 mod pac;
 mod record;
 mod reply;
+mod retry;
 mod splice;
 mod stream;
 mod tunnel;
@@ -20,7 +21,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub use connection::serve;
+pub use connection::{Place, serve};
 pub use fault::{Fault, Shape};
 
 use crate::access_log::Log;
@@ -42,6 +43,12 @@ pub struct Snapshot {
 /// A worker's hold on the snapshot that all workers read. Streams share it by an `Rc`, so that
 /// beginning one writes no memory that another worker reads.
 struct Held(Arc<Snapshot>);
+
+impl AsRef<AddressRules> for Held {
+    fn as_ref(&self) -> &AddressRules {
+        &self.address_rules
+    }
+}
 
 impl std::ops::Deref for Held {
     type Target = Snapshot;

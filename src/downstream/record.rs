@@ -22,14 +22,14 @@ pub(super) struct StreamRecord {
     method: Range<u32>,
     target: Range<u32>,
     rule: Range<u32>,
+    /// Named in the log where no cluster was come to.
+    destination: Range<u32>,
     pub minor_version: u8,
     pub status: Option<u16>,
     pub flag: &'static str,
     pub reason: &'static str,
     pub detail: Option<Box<str>>,
     pub cluster: Option<Rc<Cluster>>,
-    /// Named in the log where no cluster was come to.
-    pub authority: Option<Authority>,
     pub endpoint: Option<SocketAddr>,
     pub reused: bool,
     /// Bytes of body or tunnel from the client, and to it.
@@ -72,7 +72,7 @@ impl StreamRecord {
             reason: "",
             detail: None,
             cluster: None,
-            authority: None,
+            destination: 0..0,
             endpoint: None,
             reused: false,
             received: Cell::new(0),
@@ -92,6 +92,10 @@ impl StreamRecord {
 
     pub fn set_rule(&mut self, rule: &str) {
         self.rule = self.push(rule.as_bytes());
+    }
+
+    pub fn set_destination(&mut self, authority: &Authority) {
+        self.destination = self.push(authority.to_string().as_bytes());
     }
 
     pub fn rule(&self) -> &str {
@@ -122,19 +126,17 @@ impl StreamRecord {
         }
         stats.downstream_cx_rx_bytes.add(self.received.get());
         stats.downstream_cx_tx_bytes.add(self.sent.get());
+        if let Some(cluster) = &self.cluster {
+            let counts = &cluster.counts().cluster;
+            counts.upstream_cx_tx_bytes_total.add(self.received.get());
+            counts.upstream_cx_rx_bytes_total.add(self.sent.get());
+        }
         let duration = self.started.elapsed();
         if self.quiet {
             return;
         }
-        let label;
-        let cluster = match (&self.cluster, self.authority) {
-            (Some(cluster), _) => cluster.label(),
-            (None, Some(authority)) => {
-                label = authority.to_string();
-                &label
-            }
-            (None, None) => "",
-        };
+        let destination = std::str::from_utf8(self.text(&self.destination)).unwrap_or_default();
+        let cluster = self.cluster.as_ref().map_or(destination, |cluster| cluster.label());
         context.access_log.write(&access_log::Record {
             request_id: self.request_id,
             listener: &connection.listener.name,

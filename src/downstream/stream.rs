@@ -13,7 +13,8 @@ use super::io::{fill, write_all};
 use super::local;
 use super::record::StreamRecord;
 use super::reply::{FaultReply, To};
-use super::tunnel::{self, Counted, Early, TunnelEnd};
+use super::retry::{Failure, Tries};
+use super::tunnel::{self, TunnelEnd, Ways};
 use super::{Context, Held};
 use crate::cluster::{Cluster, RequestPermit};
 use crate::codec::Refusal;
@@ -233,7 +234,6 @@ impl<'c> Exchange<'c> {
     }
 
     fn ask_policy(&mut self, authority: &Authority, method: &[u8]) -> Result<(), Fault> {
-        self.record.authority = Some(*authority);
         let snapshot = self.snapshot.clone();
         let verdict =
             snapshot.policy.decide(&Ask { client: self.connection.client.ip(), host: &authority.host, port: authority.port, method });
@@ -242,6 +242,7 @@ impl<'c> Exchange<'c> {
             return Ok(());
         }
         self.context.stats.policy_denied.increment();
+        self.record.set_destination(authority);
         Err(Fault::Denied)
     }
 
@@ -266,39 +267,56 @@ impl<'c> Exchange<'c> {
         self.record.cluster = Some(cluster.clone());
         let permit = cluster.admit_request()?;
         self.take_body_at_hand(forward, buffer);
-        let mut upstream = match cluster.check_out() {
-            Some(upstream) => {
-                self.record.reused = true;
-                self.record.endpoint = Some(upstream.endpoint);
-                upstream
+        let (answered, upstream) = match cluster.options().max_stream_duration {
+            None => self.try_until_answered(&cluster, forward, buffer, began).await?,
+            Some(limit) => {
+                let end = tokio::time::Instant::from_std(self.record.started + limit);
+                // Boxed, so that streams without this limit do not carry the tries twice.
+                let tries = Box::pin(self.try_until_answered(&cluster, forward, buffer, began));
+                tokio::time::timeout_at(end, tries).await.unwrap_or(Err(Fault::MaxDuration))?
             }
-            None => Box::pin(self.connect_upstream(&cluster)).await?,
         };
-        let mut retried = false;
+        Ok((answered, upstream, permit))
+    }
+
+    async fn try_until_answered(
+        &mut self,
+        cluster: &Rc<Cluster>,
+        forward: &Forward,
+        buffer: &mut Option<Buffer>,
+        began: &Cell<bool>,
+    ) -> Result<(Answered, UpstreamConnection), Fault> {
+        let may_repeat = forward.idempotent && forward.framing == Framing::None;
+        let mut tries = Tries::default();
+        let mut kept = cluster.check_out(may_repeat);
         loop {
-            upstream.requests += 1;
-            match self.attempt(&mut upstream, forward, buffer, began).await {
-                Ok(answered) => {
-                    if retried {
-                        count!(cluster.counts(), upstream_rq_retry_success);
+            self.record.reused = kept.is_some();
+            let connected = match kept.take() {
+                Some(upstream) => Ok(upstream),
+                None => {
+                    cluster.preconnect(&self.snapshot);
+                    Box::pin(self.connect_upstream(cluster)).await
+                }
+            };
+            let fault = match connected {
+                Ok(mut upstream) => {
+                    upstream.requests += 1;
+                    self.record.endpoint = Some(upstream.endpoint);
+                    match self.attempt(&mut upstream, forward, buffer, began).await {
+                        Ok(answered) => {
+                            tries.succeeded(cluster);
+                            return Ok((answered, upstream));
+                        }
+                        Err(fault) => fault,
                     }
-                    return Ok((answered, upstream, permit));
                 }
-                // The origin closed a kept connection just when we used it.
-                Err(fault)
-                    if self.record.reused
-                        && fault.is_safe_to_retry()
-                        && self.record.first_byte.is_none()
-                        && forward.idempotent
-                        && forward.framing == Framing::None =>
-                {
-                    let _retry = cluster.admit_retry()?;
-                    count!(cluster.counts(), upstream_rq_retry);
-                    retried = true;
-                    self.record.reused = false;
-                    upstream = Box::pin(self.connect_upstream(&cluster)).await?;
-                }
-                Err(fault) => return Err(fault),
+                Err(fault) => fault,
+            };
+            let repeatable = may_repeat && self.record.first_byte.is_none();
+            match tries.after(&Failure { fault: &fault, reused: self.record.reused, repeatable }, cluster)? {
+                None => return Err(fault),
+                Some(wait) if wait.is_zero() => {}
+                Some(wait) => tokio::time::sleep(wait).await,
             }
         }
     }
@@ -332,8 +350,9 @@ impl<'c> Exchange<'c> {
         began: &Cell<bool>,
     ) -> Result<Answered, Fault> {
         let context = &*self.context;
-        context.stats.upstream_rq_total.increment();
-        let cluster_options = self.record.cluster.as_ref().map(|cluster| cluster.options()).expect("chosen before an attempt");
+        let cluster = self.record.cluster.as_ref().expect("chosen before an attempt");
+        count!(cluster.counts(), upstream_rq_total);
+        let cluster_options = cluster.options();
         let expires = self.connection.expires();
         let deadline = &self.connection.deadline;
         let (mut client_reader, mut client_writer) = self.connection.stream.split();
@@ -346,6 +365,8 @@ impl<'c> Exchange<'c> {
             deadline,
             idle_timeout: cluster_options.stream_idle_timeout,
             request_timeout: cluster_options.request_timeout,
+            request_ended: Cell::new(None),
+            try_ends: cluster_options.per_try_timeout.map(|limit| Instant::now() + limit),
             asked: Asked { kind: forward.kind, to: self.to, upgrade: forward.upgrade, expires },
             uploaded: &uploaded,
             began,
@@ -373,19 +394,25 @@ impl<'c> Exchange<'c> {
             };
             let upload = body.relay(&mut client_reader, &mut upstream_writer, &self.out, buffer, &relay);
             let answered = answer.run(&mut upstream_reader, &mut client_writer, &mut out);
-            Box::pin(both_ways(upload, answered, &uploaded)).await
+            let sent = || {
+                uploaded.set(true);
+                answer.set_patience();
+            };
+            Box::pin(both_ways(upload, answered, sent)).await
         };
         let (first_byte, status) = (answer.first_byte.get(), answer.status.get());
         self.record.first_byte = first_byte.map(|at| at.duration_since(self.record.started));
         self.record.status = status;
+        if let Some(status) = status {
+            cluster.counts().cluster.count_status(status);
+        }
         result
     }
 
     /// Gives the upstream connection back where it is fit for another exchange, and writes the record.
     fn after_answer(&mut self, answered: Answered, upstream: UpstreamConnection, permit: RequestPermit, buffer: Option<Buffer>) -> Next {
         if answered.upgraded {
-            let early = Early { from_client: buffer, from_upstream: answered.rest };
-            return Next::Tunnel(Box::new(self.tunnel(upstream, early, Some(permit))));
+            return Next::Tunnel(self.tunnel(upstream, Ways::new(buffer, answered.rest), Some(permit)));
         }
         if answered.reusable
             && let Some(cluster) = &self.record.cluster
@@ -403,10 +430,7 @@ impl<'c> Exchange<'c> {
     /// CONNECT: the answer comes once the upstream connection stands (RFC 9110 section 9.3.6).
     async fn connect(&mut self, authority: Authority, buffer: Option<Buffer>) -> Next {
         match Box::pin(self.open_tunnel(&authority)).await {
-            Ok(upstream) => {
-                let early = Early { from_client: buffer, from_upstream: None };
-                Next::Tunnel(Box::new(self.tunnel(upstream, early, None)))
-            }
+            Ok(upstream) => Next::Tunnel(self.tunnel(upstream, Ways::new(buffer, None), None)),
             Err(fault @ Fault::ClientGone) => self.cut(fault),
             Err(fault) => self.refuse(fault, Framing::None, buffer).await,
         }
@@ -429,10 +453,10 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    fn tunnel(&mut self, upstream: UpstreamConnection, early: Early, permit: Option<RequestPermit>) -> Tunnel {
+    fn tunnel(&mut self, upstream: UpstreamConnection, ways: Ways, permit: Option<RequestPermit>) -> Box<Tunnel> {
         self.record.compact();
         let record = std::mem::replace(&mut self.record, StreamRecord::begin(0, self.context.event_loop.scratch.lend()));
-        Tunnel { record, snapshot: self.snapshot.clone(), upstream, early, _permit: permit }
+        Box::new(Tunnel { record, snapshot: self.snapshot.clone(), upstream, ways, _permit: permit })
     }
 
     /// Tells the client of a fault, as far as it has got nothing yet.
@@ -508,7 +532,11 @@ impl<'c> Exchange<'c> {
             }
             Fault::Request(_) => stats.downstream_cx_protocol_error.increment(),
             Fault::HeadTimeout | Fault::BodyTimeout => stats.downstream_rq_timeout.increment(),
-            Fault::ResponseTimeout => stats.upstream_rq_timeout.increment(),
+            Fault::ResponseTimeout => {
+                if let Some(cluster) = &self.record.cluster {
+                    count!(cluster.counts(), upstream_rq_timeout);
+                }
+            }
             _ => {}
         }
     }
@@ -519,31 +547,29 @@ pub(super) struct Tunnel {
     record: StreamRecord,
     snapshot: Rc<Held>,
     upstream: UpstreamConnection,
-    early: Early,
+    ways: Ways,
     _permit: Option<RequestPermit>,
 }
 
 impl Tunnel {
-    pub async fn run(mut self, connection: &mut Connection) {
+    pub async fn run(mut self: Box<Self>, connection: &mut Connection) {
         let context = connection.context.clone();
         context.stats.tunnels_total.increment();
         context.stats.tunnels_active.increment();
         let options = &self.snapshot.config.tunnel;
         let limits = tunnel::Limits { idle_timeout: options.idle_timeout, max_duration: options.max_duration };
-        let counted = Counted { received: Cell::new(0), sent: Cell::new(0) };
         let end = tunnel::relay(
             &mut connection.stream,
             &mut self.upstream.stream,
-            self.early,
+            &mut self.ways,
             &context.event_loop,
             &connection.deadline,
             limits,
-            &counted,
         )
         .await;
         context.stats.tunnels_active.decrement();
-        self.record.received.set(counted.received.get());
-        self.record.sent.set(self.record.sent.get() + counted.sent.get());
+        self.record.received.set(self.ways.received.get());
+        self.record.sent.set(self.record.sent.get() + self.ways.sent.get());
         let (flag, reason, detail) = match &end {
             TunnelEnd::Finished => ("", "", None),
             TunnelEnd::Idle if context.drain.phase() == Phase::Expired => ("LR", "drain_timeout", None),
@@ -609,7 +635,7 @@ fn upload_fault(fault: BodyFault) -> Fault {
 async fn both_ways(
     upload: impl Future<Output = Result<(), BodyFault>>,
     answered: impl Future<Output = Result<Answered, Fault>>,
-    uploaded: &Cell<bool>,
+    uploaded: impl Fn(),
 ) -> Result<Answered, Fault> {
     let mut upload = std::pin::pin!(upload);
     let mut answered = std::pin::pin!(answered);
@@ -618,7 +644,7 @@ async fn both_ways(
         if uploading && let Poll::Ready(result) = upload.as_mut().poll(task) {
             uploading = false;
             match result {
-                Ok(()) => uploaded.set(true),
+                Ok(()) => uploaded(),
                 // It may have answered before it closed.
                 Err(BodyFault::SinkFailed(_)) => {}
                 Err(fault) => return Poll::Ready(Err(upload_fault(fault))),

@@ -33,49 +33,50 @@ pub(super) enum TunnelEnd {
     UpstreamFailed(io::Error),
 }
 
-/// Bytes that one side sent before the relay started.
-#[derive(Default)]
-pub(super) struct Early {
-    pub from_client: Option<Buffer>,
-    pub from_upstream: Option<Buffer>,
-}
-
 pub(super) struct Limits {
     pub idle_timeout: Duration,
     /// What is left of the longest time that the tunnel may take.
     pub max_duration: Option<Duration>,
 }
 
-pub(super) struct Counted {
+/// Both ways of a tunnel.
+pub(super) struct Ways {
+    up: Direction,
+    down: Direction,
     pub received: Cell<u64>,
     pub sent: Cell<u64>,
+}
+
+impl Ways {
+    /// The buffers hold what came before the relay started.
+    pub fn new(from_client: Option<Buffer>, from_upstream: Option<Buffer>) -> Self {
+        Ways { up: Direction::new(from_client), down: Direction::new(from_upstream), received: Cell::new(0), sent: Cell::new(0) }
+    }
 }
 
 /// Relays until both directions have ended or one failed.
 pub(super) async fn relay(
     client: &mut TcpStream,
     upstream: &mut TcpStream,
-    early: Early,
+    ways: &mut Ways,
     event_loop: &EventLoop,
     deadline: &Deadline,
     limits: Limits,
-    counted: &Counted,
 ) -> TunnelEnd {
-    let mut up = Direction::new(early.from_client);
-    let mut down = Direction::new(early.from_upstream);
+    let Ways { up, down, received, sent } = ways;
     let mut lifetime = limits.max_duration.map(|max| Box::pin(tokio::time::sleep(max)));
     deadline.set(limits.idle_timeout);
     std::future::poll_fn(|context| {
-        let before = counted.received.get() + counted.sent.get();
-        let upward = up.poll(context, client, upstream, event_loop, &counted.received);
-        let downward = down.poll(context, upstream, client, event_loop, &counted.sent);
+        let before = received.get() + sent.get();
+        let upward = up.poll(context, client, upstream, event_loop, received);
+        let downward = down.poll(context, upstream, client, event_loop, sent);
         match (upward, downward) {
             (Poll::Ready(Err(fault)), _) => return Poll::Ready(fault.of(true)),
             (_, Poll::Ready(Err(fault))) => return Poll::Ready(fault.of(false)),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(TunnelEnd::Finished),
             _ => {}
         }
-        if counted.received.get() + counted.sent.get() != before {
+        if received.get() + sent.get() != before {
             deadline.set(limits.idle_timeout);
         }
         if let Some(lifetime) = &mut lifetime

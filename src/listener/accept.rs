@@ -5,14 +5,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use rustix::net::{SocketFlags, acceptfrom_with};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::BACKLOG;
-use crate::downstream::{Context, Listener, serve};
+use crate::config::TcpOptions;
+use crate::downstream::{Context, Listener, Place, serve};
+use crate::upstream;
 
 /// Pause after an error that the next accept would meet again, such as a lack of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -32,15 +35,27 @@ pub struct Terms {
     /// Connections of this listener over all workers, and how many there may be.
     pub active: Arc<AtomicUsize>,
     pub max_connections: usize,
+    pub tcp: TcpOptions,
 }
 
 impl Acceptor {
     pub fn new(socket: TcpListener, context: Rc<Context>, terms: Rc<Terms>) -> Rc<Self> {
-        Rc::new(Acceptor { socket, context, terms: RefCell::new(terms) })
+        let acceptor = Acceptor { socket, context, terms: RefCell::new(terms) };
+        acceptor.set_tcp_options(&TcpOptions::default());
+        Rc::new(acceptor)
     }
 
     pub fn set_terms(&self, terms: Rc<Terms>) {
-        *self.terms.borrow_mut() = terms;
+        let old = self.terms.replace(terms);
+        self.set_tcp_options(&old.tcp);
+    }
+
+    /// On the listening socket: accepted ones inherit them, which saves a system call for each.
+    fn set_tcp_options(&self, old: &TcpOptions) {
+        let terms = self.terms();
+        if let Err(error) = upstream::change_tcp_options(SockRef::from(&self.socket), old, &terms.tcp) {
+            tracing::error!(listener = terms.listener.name, %error, "cannot set tcp_keepalive or tcp_user_timeout");
+        }
     }
 
     pub fn terms(&self) -> Rc<Terms> {
@@ -67,12 +82,7 @@ impl Acceptor {
             self.context.stats.downstream_cx_overflow.increment();
             return;
         };
-        let serving = serve(self.context.clone(), terms.listener.clone(), stream, canonical(client));
-        let cohort = self.context.drain.cohort();
-        tokio::task::spawn_local(async move {
-            serving.await;
-            drop((place, cohort));
-        });
+        tokio::task::spawn_local(serve(self.context.clone(), terms.listener.clone(), stream, canonical(client), place));
     }
 }
 
@@ -105,23 +115,4 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 /// IPv4 clients of a dual-stack socket are IPv4 clients.
 fn canonical(client: SocketAddr) -> SocketAddr {
     SocketAddr::new(client.ip().to_canonical(), client.port())
-}
-
-/// One of a listener's `max_connections`.
-struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    fn take(active: &Arc<AtomicUsize>, max: usize) -> Option<Place> {
-        if active.fetch_add(1, Ordering::Relaxed) >= max {
-            active.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(Place(active.clone()))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }

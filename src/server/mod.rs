@@ -30,7 +30,7 @@ use crate::downstream::Snapshot;
 use crate::event_loop::{Pulse, Watchdog};
 use crate::filter::policy::Policy;
 use crate::stats::{Registry, ServerState};
-use crate::{access_log, dns, logging};
+use crate::{access_log, dns, logging, upstream};
 use control::Control;
 use keeper::Keeper;
 use listeners::Listeners;
@@ -120,6 +120,7 @@ struct Services {
 impl Server {
     /// Binds, opens and starts everything, or says what is in the way.
     fn start(config: Config, options: &Options, logging: logging::Handle) -> Result<(Server, Services), String> {
+        check_egress(&config.cluster)?;
         let notifier = Arc::new(Notifier::from_environment());
         // Before anything opens a file: passed descriptors are told from others by their numbers alone.
         let keeper = Keeper::from_environment(notifier.clone());
@@ -336,6 +337,12 @@ async fn serve_admin(
 ) -> Option<Result<io::Result<std::convert::Infallible>, tokio::task::JoinError>> {
     let mut serving: tokio::task::JoinSet<_> = all.into_iter().map(|admin| admin.serve(control.clone())).collect();
     serving.join_next().await
+}
+
+/// Whether this process may do what `mark` and `interface` ask for: better told now than to every stream.
+fn check_egress(cluster: &config::Cluster) -> Result<(), String> {
+    let mut all = cluster.overrides.iter().map(|over| &over.options).chain([&cluster.defaults]);
+    all.try_for_each(|options| upstream::check_egress(&options.egress)).map_err(|error| format!("[cluster]: {error}"))
 }
 
 /// Builds what a configuration means for streams.

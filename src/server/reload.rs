@@ -4,7 +4,7 @@
 use tokio::sync::oneshot;
 
 use super::worker::Command;
-use super::{Server, snapshot};
+use super::{Server, check_egress, snapshot};
 use crate::config::{self, Config};
 
 impl Server {
@@ -33,6 +33,7 @@ impl Server {
         let loaded = tokio::task::spawn_blocking(move || config::load(path.as_deref()).map_err(|report| report.render(false)));
         let config = loaded.await.map_err(|error| error.to_string())??.config;
         // Everything that can fail comes before anything that is in force.
+        check_egress(&config.cluster)?;
         let change = self.listeners.prepare(&config.listeners).map_err(|error| error.to_string())?;
         if config.access_log.sink != self.config.access_log.sink {
             self.access_log.retarget(&config.access_log.sink).map_err(|error| error.to_string())?;

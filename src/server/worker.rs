@@ -237,7 +237,7 @@ impl Listeners {
             listener.set_http1(config.http1.clone());
             known.push(listener.clone());
             let max_connections = config.max_connections.min(self.connection_limit);
-            terms.push((place.address, Rc::new(Terms { listener, active: place.active.clone(), max_connections })));
+            terms.push((place.address, Rc::new(Terms { listener, active: place.active.clone(), max_connections, tcp: config.tcp })));
         }
         terms
     }

@@ -33,6 +33,13 @@ impl UpstreamConnection {
     pub fn is_quiet(&self) -> bool {
         matches!(self.stream.try_read(&mut [0; 1]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
+
+    /// The same, asked of the system: the event loop may not have heard of an end that has come.
+    pub fn is_open(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        let peeked = socket2::SockRef::from(&self.stream).peek(&mut byte);
+        matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
 }
 
 impl Drop for UpstreamConnection {

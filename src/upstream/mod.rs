@@ -11,4 +11,4 @@ pub use connection::UpstreamConnection;
 pub use counts::Counts;
 pub(crate) use counts::count;
 pub use pool::{Limits, Pool};
-pub use socket::{can_leave, check_egress, set_tcp_options};
+pub use socket::{can_leave, change_tcp_options, check_egress};

@@ -37,13 +37,17 @@ impl Pool {
     }
 
     /// A connection that is fit for use; stale ones met on the way are dropped.
-    pub fn check_out(&mut self, counts: &Counts) -> Option<UpstreamConnection> {
+    pub fn check_out(&mut self, max_age: Option<Duration>, may_repeat: bool, counts: &Counts) -> Option<UpstreamConnection> {
         while let Some(idle) = self.idle.pop() {
             counts.idle_decrement();
-            if idle.connection.is_quiet() {
-                return Some(idle.connection);
+            let connection = idle.connection;
+            if max_age.is_some_and(|max| connection.opened.elapsed() >= max) {
+                count!(counts, upstream_cx_idle_timeout);
+            } else if connection.is_quiet() && (may_repeat || connection.is_open()) {
+                return Some(connection);
+            } else {
+                count!(counts, upstream_cx_stale);
             }
-            count!(counts, upstream_cx_stale);
         }
         None
     }

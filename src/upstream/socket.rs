@@ -12,23 +12,26 @@ pub(super) async fn dial(endpoint: SocketAddr, options: &ClusterOptions) -> io::
     let socket = if endpoint.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // Before the connection, so that it holds for the first byte.
     socket.set_nodelay(true)?;
-    set_tcp_options(SockRef::from(&socket), &options.tcp)?;
+    change_tcp_options(SockRef::from(&socket), &TcpOptions::default(), &options.tcp)?;
     set_egress(&socket, endpoint.ip(), &options.egress)?;
     socket.connect(endpoint).await
 }
 
-/// TCP keep-alive and TCP_USER_TIMEOUT, on a socket of either side. What is not asked for is left
-/// as it is, and costs no system call.
+/// Sets TCP keep-alive and TCP_USER_TIMEOUT on a socket of either side that has been given `old`.
+/// What stays costs no system call.
 ///
 /// # Errors
 /// When the kernel does not take them.
-pub fn set_tcp_options(socket: SockRef<'_>, options: &TcpOptions) -> io::Result<()> {
-    if let Some(keepalive) = options.keepalive {
+pub fn change_tcp_options(socket: SockRef<'_>, old: &TcpOptions, new: &TcpOptions) -> io::Result<()> {
+    if let Some(keepalive) = new.keepalive.filter(|_| new.keepalive != old.keepalive) {
         let parameters = TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval).with_retries(keepalive.probes);
         socket.set_tcp_keepalive(&parameters)?;
     }
-    if let Some(timeout) = options.user_timeout {
-        socket.set_tcp_user_timeout(Some(timeout))?;
+    if new.keepalive.is_none() && old.keepalive.is_some() {
+        socket.set_keepalive(false)?;
+    }
+    if new.user_timeout != old.user_timeout {
+        socket.set_tcp_user_timeout(new.user_timeout)?;
     }
     Ok(())
 }
@@ -113,6 +116,9 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), keepalive.probes);
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_millis(1234)));
         assert_eq!(peer.ip(), Ipv4Addr::new(127, 0, 0, 9));
+        change_tcp_options(SockRef::from(&stream), &tcp, &TcpOptions::default()).unwrap();
+        assert!(!socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_user_timeout().unwrap().unwrap_or_default(), Duration::ZERO);
     }
 
     #[tokio::test]

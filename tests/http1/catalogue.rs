@@ -26,8 +26,10 @@ pub const GET_FORWARDED: &str = "GET / HTTP/1.1\r\nHost: {origin}\r\nVia: 1.1 ou
 pub struct Case {
     /// The clause, and what it is about.
     name: String,
-    steps: Vec<Box<dyn Fn(&mut Scene<'_>)>>,
+    steps: Vec<Step>,
 }
+
+type Step = Box<dyn Fn(&mut Scene<'_>)>;
 
 /// The actors of one case.
 pub struct Scene<'p> {

@@ -168,6 +168,16 @@ fn persistence() {
             case("RFC 9112 section 9.6: close lingers: a client that still sends sees the answer")
                 .client([b"BAD\r\n\r\n".as_slice(), &[b'x'; 200_000]].concat())
                 .refused(400, "invalid_request_line"),
+            case("RFC 9112 section 9.6: the same for an upload that is not wanted")
+                .client(
+                    [
+                        b"POST http://{origin}/#x HTTP/1.1\r\nHost: {origin}\r\nContent-Length: 1000000\r\n\r\n".as_slice(),
+                        &[b'x'; 1_000_000],
+                    ]
+                    .concat(),
+                )
+                .refused(400, "fragment_in_target")
+                .origin_gets_nothing(),
             case("RFC 9112 section 9.3: a client that half-closes after its request gets the answer")
                 .client(GET)
                 .client_half_closes()

@@ -4,6 +4,7 @@
 //! serves; cases that need other options have a proxy of their own.
 
 #![allow(unreachable_pub, reason = "a test binary has no other crate to hand anything out to")]
+#![allow(clippy::disallowed_methods, reason = "a test blocks on purpose; there is no worker to stop")]
 
 #[path = "../kit/mod.rs"]
 mod kit;

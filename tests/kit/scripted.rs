@@ -29,13 +29,15 @@ enum Step {
     Request,
     Bytes(usize),
     Reply(Vec<u8>),
-    ReplyWith(Arc<dyn Fn(&Message) -> Vec<u8> + Send + Sync>),
+    ReplyWith(Arc<Make>),
     Reset,
     Stall,
     Echo,
     /// All the steps before, again and again.
     Repeat,
 }
+
+type Make = dyn Fn(&Message) -> Vec<u8> + Send + Sync;
 
 #[derive(Default)]
 struct Shared {
