@@ -20,6 +20,7 @@ class Origin:
     def run(self):
         while True:
             client, _ = self.socket.accept()
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self.serve, args=(client,), daemon=True).start()
 
     def serve(self, client):

@@ -16,6 +16,7 @@ use std::io::{self, IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -298,8 +299,9 @@ impl Server {
         let accepts = if self.listeners.outlive_us() { Accepts::UntilTheEnd } else { Accepts::Nothing };
         tracing::info!(?limit, "stopping: letting streams end");
         let mut threads = Vec::new();
+        let busy = Arc::new(AtomicUsize::new(self.workers.len()));
         for Worker { commands, thread } in self.workers {
-            let _ = commands.send(Command::Drain { limit, accepts });
+            let _ = commands.send(Command::Drain { limit, accepts, busy: busy.clone() });
             threads.push(thread);
         }
         let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok())).await;

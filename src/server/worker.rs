@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -70,8 +70,9 @@ pub(super) enum Command {
     CloseSurplus { done: oneshot::Sender<()> },
     /// Accept nothing more, but go on with what there is.
     CloseListeners,
-    /// End when all streams have ended or the time is up.
-    Drain { limit: Duration, accepts: Accepts },
+    /// End when all streams have ended or the time is up. `busy` counts the workers that still have streams from before:
+    /// one that has none goes on accepting for its part of the clients until no other has.
+    Drain { limit: Duration, accepts: Accepts, busy: Arc<AtomicUsize> },
 }
 
 /// What becomes of new connections while earlier ones end.
@@ -145,11 +146,11 @@ async fn work(parts: Parts, mut commands: mpsc::UnboundedReceiver<Command>) {
                 let _ = done.send(());
             }
             Command::CloseListeners => listeners.close(),
-            Command::Drain { limit, accepts } => {
+            Command::Drain { limit, accepts, busy } => {
                 if accepts == Accepts::Nothing {
                     listeners.close();
                 }
-                drain(&context, &mut listeners, limit).await;
+                drain(&context, &mut listeners, limit, &busy).await;
                 break;
             }
         }
@@ -158,11 +159,16 @@ async fn work(parts: Parts, mut commands: mpsc::UnboundedReceiver<Command>) {
 }
 
 /// Lets streams end by themselves, then ends those that did not.
-async fn drain(context: &Context, listeners: &mut Listeners, limit: Duration) {
+async fn drain(context: &Context, listeners: &mut Listeners, limit: Duration, busy: &AtomicUsize) {
     let before = context.drain.begin();
     context.event_loop.deadlines.wake_all();
     let ends_at = Instant::now() + limit;
-    let _ = timeout_at(ends_at - LATECOMERS.min(limit), until(|| before.has_ended())).await;
+    let earlier = async {
+        until(|| before.has_ended()).await;
+        busy.fetch_sub(1, Ordering::Relaxed);
+        until(|| busy.load(Ordering::Relaxed) == 0).await;
+    };
+    let _ = timeout_at(ends_at - LATECOMERS.min(limit), earlier).await;
     listeners.close();
     let latecomers = context.drain.next_cohort();
     let ends_at = ends_at.min(Instant::now() + LATECOMERS);
