@@ -31,6 +31,8 @@ pub(super) struct Answer<'a> {
     pub request_ended: Cell<Option<Instant>>,
     /// No first byte by then ends this try.
     pub try_ends: Option<Instant>,
+    /// Whether it is that end which the deadline stands for.
+    pub try_is_next: Cell<bool>,
     pub asked: Asked,
     /// Whether the whole request is out; until then neither connection may be used again.
     pub uploaded: &'a Cell<bool>,
@@ -127,7 +129,8 @@ impl Answer<'_> {
             }
             self.set_patience();
             match self.deadline.limit(fill(upstream, buffer, &self.context.event_loop.buffers)).await {
-                None => return Err(self.impatience()),
+                None if self.try_is_next.get() => return Err(Fault::PerTryTimeout),
+                None => return Err(Fault::ResponseTimeout),
                 Some(Ok(0)) if buffer.is_some() => return Err(Fault::Response(Refusal::InvalidStatusLine)),
                 Some(Ok(0)) => return Err(Fault::UpstreamClosed),
                 Some(Ok(_)) => {
@@ -150,19 +153,11 @@ impl Answer<'_> {
                 self.request_ended.set(Some(ended));
                 wait = wait.min((ended + timeout).saturating_duration_since(now));
             }
-            if let Some(end) = self.try_ends.filter(|_| self.first_byte.get().is_none()) {
-                wait = wait.min(end.saturating_duration_since(now));
-            }
+            let left = self.try_ends.filter(|_| self.first_byte.get().is_none()).map(|end| end.saturating_duration_since(now));
+            self.try_is_next.set(left.is_some_and(|left| left < wait));
+            wait = left.unwrap_or(wait).min(wait);
         }
         self.deadline.set(wait);
-    }
-
-    /// What it means that the answer did not come.
-    fn impatience(&self) -> Fault {
-        match self.try_ends {
-            Some(end) if self.first_byte.get().is_none() && Instant::now() >= end => Fault::PerTryTimeout,
-            _ => Fault::ResponseTimeout,
-        }
     }
 
     /// Reads one head and writes its successor into `out`, without waiting.
