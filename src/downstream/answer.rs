@@ -31,8 +31,8 @@ pub(super) struct Answer<'a> {
     pub request_ended: Cell<Option<Instant>>,
     /// No first byte by then ends this try.
     pub try_ends: Option<Instant>,
-    /// Whether it is that end which the deadline stands for.
-    pub try_is_next: Cell<bool>,
+    /// Whether that comes before the other limits.
+    pub try_ends_first: Cell<bool>,
     pub asked: Asked,
     /// Whether the whole request is out; until then neither connection may be used again.
     pub uploaded: &'a Cell<bool>,
@@ -129,8 +129,7 @@ impl Answer<'_> {
             }
             self.set_patience();
             match self.deadline.limit(fill(upstream, buffer, &self.context.event_loop.buffers)).await {
-                None if self.try_is_next.get() => return Err(Fault::PerTryTimeout),
-                None => return Err(Fault::ResponseTimeout),
+                None => return Err(self.impatience()),
                 Some(Ok(0)) if buffer.is_some() => return Err(Fault::Response(Refusal::InvalidStatusLine)),
                 Some(Ok(0)) => return Err(Fault::UpstreamClosed),
                 Some(Ok(_)) => {
@@ -146,6 +145,7 @@ impl Answer<'_> {
     /// Sets how long to wait for the answer, which interim responses do not make longer.
     pub fn set_patience(&self) {
         let mut wait = self.idle_timeout;
+        self.try_ends_first.set(false);
         if self.request_timeout.is_some() || self.try_ends.is_some() {
             let now = Instant::now();
             if let Some(timeout) = self.request_timeout.filter(|_| self.uploaded.get()) {
@@ -154,10 +154,15 @@ impl Answer<'_> {
                 wait = wait.min((ended + timeout).saturating_duration_since(now));
             }
             let left = self.try_ends.filter(|_| self.first_byte.get().is_none()).map(|end| end.saturating_duration_since(now));
-            self.try_is_next.set(left.is_some_and(|left| left < wait));
+            self.try_ends_first.set(left.is_some_and(|left| left < wait));
             wait = left.unwrap_or(wait).min(wait);
         }
         self.deadline.set(wait);
+    }
+
+    /// What it means that the answer did not come.
+    fn impatience(&self) -> Fault {
+        if self.try_ends_first.get() { Fault::PerTryTimeout } else { Fault::ResponseTimeout }
     }
 
     /// Reads one head and writes its successor into `out`, without waiting.

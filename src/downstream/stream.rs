@@ -368,7 +368,7 @@ impl<'c> Exchange<'c> {
             request_timeout: cluster_options.request_timeout,
             request_ended: Cell::new(None),
             try_ends: cluster_options.per_try_timeout.map(|limit| Instant::now() + limit),
-            try_is_next: Cell::new(false),
+            try_ends_first: Cell::new(false),
             asked: Asked { kind: forward.kind, to: self.to, upgrade: forward.upgrade, expires },
             uploaded: &uploaded,
             began,
