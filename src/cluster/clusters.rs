@@ -10,7 +10,7 @@ use hashbrown::HashTable;
 use tokio::sync::Notify;
 
 use super::options::Options;
-use super::{Cluster, Directory, Full, Household};
+use super::{Cluster, Directory, Full, Household, Shared};
 use crate::codec::authority::{Authority, Host};
 use crate::config::{self, ClusterOptions, Config};
 use crate::dns;
@@ -87,16 +87,12 @@ impl Clusters {
             self.make_room();
         }
         let directory = &self.household.directory;
-        let joined = directory.join(authority).or_else(|Full| {
+        let joined = self.join(authority).or_else(|Full| {
             self.drop_unused(self.eighth());
             directory.call_all();
-            directory.join(authority)
+            self.join(authority)
         });
-        let shared = joined.map_err(|Full| directory.count_overflow())?;
-        let host = match &authority.host {
-            Host::Address(_) => None,
-            Host::Name(name) => Some(self.dns.host(name).inspect_err(|_| directory.leave(&shared))?),
-        };
+        let (shared, host) = joined.map_err(|Full| directory.count_overflow())?;
         let options = self.options.borrow().of(&authority.host);
         let cluster = Rc::new(Cluster::new(shared, self.worker, self.household.clone(), host, options, &self.stats));
         let mut table = self.table.borrow_mut();
@@ -105,6 +101,22 @@ impl Clusters {
             self.not_empty.notify_one();
         }
         Ok(cluster)
+    }
+
+    /// A place in the directory of clusters, and one in that of names, which has the same bound.
+    fn join(&self, authority: &Authority) -> Result<(Arc<Shared>, Option<Arc<dns::Host>>), Full> {
+        let directory = &self.household.directory;
+        let shared = directory.join(authority)?;
+        match &authority.host {
+            Host::Address(_) => Ok((shared, None)),
+            Host::Name(name) => match self.dns.host(name) {
+                Ok(host) => Ok((shared, Some(host))),
+                Err(_) => {
+                    directory.leave(&shared);
+                    Err(Full)
+                }
+            },
+        }
     }
 
     /// Drops the eighth that was used longest ago, and then lets as many be made without looking
@@ -127,9 +139,11 @@ impl Clusters {
         (self.table.borrow().len() / 8).max(1)
     }
 
-    /// How many clusters this worker has past an even share of `max_hosts`.
+    /// How many clusters this worker has past its share, if it makes one more. The shares together
+    /// leave an eighth of `max_hosts` free, for what changes hands.
     fn surplus(&self) -> usize {
-        let share = (self.max_hosts.get() / self.household.directory.workers()).max(1);
+        let shares = self.max_hosts.get() - self.max_hosts.get() / 8;
+        let share = (shares / self.household.directory.workers()).max(1);
         (self.table.borrow().len() + 1).saturating_sub(share)
     }
 

@@ -217,6 +217,8 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.clear();
+        // Before the place in the directory: who takes that needs one among the names, too.
+        self.host = None;
         self.household.directory.leave(&self.shared);
         self.counts.worker.clusters_active.decrement();
     }

@@ -45,6 +45,29 @@ impl Account {
         totals.minus(&self.told().totals).without_gauges()
     }
 
+    /// Whether a cluster that was named still is.
+    fn stays_named(&self, rank: usize) -> bool {
+        let mut told = self.told();
+        told.named &= rank < STILL_NAMED;
+        told.named
+    }
+
+    /// What is new since the last time; and if the cluster is named, all that was told under its name.
+    fn tell(&self, totals: &ClusterTotals, places: &mut usize) -> (ClusterTotals, Option<ClusterTotals>) {
+        let mut told = self.told();
+        if !told.named && *places > 0 {
+            told.named = true;
+            *places -= 1;
+        }
+        let news = totals.minus(&told.totals).without_gauges();
+        told.totals = *totals;
+        if told.named {
+            told.under_its_name = told.under_its_name.plus(&news);
+        }
+        (news, told.named.then_some(told.under_its_name))
+    }
+
+    /// Never held while the directory's lock is taken: a cluster that leaves takes them the other way round.
     fn told(&self) -> MutexGuard<'_, Told> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -77,28 +100,21 @@ impl Directory {
         all.sort_by_cached_key(|(totals, _)| std::cmp::Reverse(traffic(totals)));
         let mut places = NAMED;
         for (rank, (_, shared)) in all.iter().enumerate() {
-            let mut told = shared.account.told();
-            told.named &= rank < STILL_NAMED;
-            places = places.saturating_sub(usize::from(told.named));
+            places = places.saturating_sub(usize::from(shared.account.stays_named(rank)));
         }
         let mut gauges_of_others = ClusterTotals::default();
         let mut counted_of_others = self.take_retired();
         for (totals, shared) in &all {
-            let told = &mut *shared.account.told();
-            if !told.named && places > 0 {
-                told.named = true;
-                places -= 1;
-            }
-            let news = totals.minus(&told.totals).without_gauges();
-            told.totals = *totals;
-            if told.named {
-                told.under_its_name = told.under_its_name.plus(&news);
-                let shown = told.under_its_name.with_gauges_of(totals);
-                write_series(exposition, shared.label(), &shown);
-                self.write_breakers(exposition, shared);
-            } else {
-                gauges_of_others = gauges_of_others.plus(totals);
-                counted_of_others = counted_of_others.plus(&news);
+            let (news, under_its_name) = shared.account.tell(totals, &mut places);
+            match under_its_name {
+                Some(counted) => {
+                    write_series(exposition, shared.label(), &counted.with_gauges_of(totals));
+                    self.write_breakers(exposition, shared);
+                }
+                None => {
+                    gauges_of_others = gauges_of_others.plus(totals);
+                    counted_of_others = counted_of_others.plus(&news);
+                }
             }
         }
         let counted = self.add_others(&counted_of_others);
@@ -177,6 +193,23 @@ mod tests {
             assert_eq!(told, counted);
         }
         assert_eq!(directory.views().len(), 150);
+    }
+
+    #[test]
+    fn clusters_may_leave_while_they_are_told_of() {
+        let directory = Directory::new(1, &Config::default());
+        std::thread::scope(|scope| {
+            let coming_and_going = scope.spawn(|| {
+                for number in 0..3000 {
+                    let shared = directory.join(&authority(number % 3)).expect("there is room");
+                    directory.leave(&shared);
+                }
+            });
+            while !coming_and_going.is_finished() {
+                directory.describe(&mut Exposition::default());
+            }
+        });
+        assert_eq!(directory.len(), 0);
     }
 
     #[test]
