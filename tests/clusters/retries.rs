@@ -18,6 +18,8 @@ fn a_fresh_connection_that_ends_early() {
     let origin = ScriptedOrigin::start([ends(), ends(), ends().reply(OK)]);
     let proxy = proxy("retry_on = [\"reset\"]\nnum_retries = 2");
     assert_eq!(fetch(&proxy, &origin.authority()).head.status(), 200);
+    // The client has its answer a moment before the stream has ended.
+    proxy.wait_for_stat("cluster.upstream_cx_active", |active| active == 0);
     assert_eq!(shown(&proxy, &origin.authority(), "upstream_rq_retry"), "2");
     assert_eq!(shown(&proxy, &origin.authority(), "upstream_rq_retry_success"), "1");
     assert_eq!(shown(&proxy, &origin.authority(), "upstream_rq_retry_active"), "0");
