@@ -40,7 +40,6 @@ pub enum Class {
     UniqueLocal,
     Multicast,
     Broadcast,
-    Documentation,
     Benchmark,
     /// Assigned to nobody, or to a protocol.
     Reserved,
@@ -99,7 +98,7 @@ impl AddressRules {
 }
 
 impl Class {
-    pub const ALL: [Class; 14] = [
+    pub const ALL: [Class; 13] = [
         Class::Denied,
         Class::OwnListener,
         Class::Unspecified,
@@ -111,7 +110,6 @@ impl Class {
         Class::UniqueLocal,
         Class::Multicast,
         Class::Broadcast,
-        Class::Documentation,
         Class::Benchmark,
         Class::Reserved,
     ];
@@ -130,7 +128,6 @@ impl Class {
             Class::UniqueLocal => "unique_local",
             Class::Multicast => "multicast",
             Class::Broadcast => "broadcast",
-            Class::Documentation => "documentation",
             Class::Benchmark => "benchmark",
             Class::Reserved => "reserved",
         }
@@ -156,7 +153,6 @@ impl Class {
             [100, 64..=127, ..] => Some(Class::Cgn),
             [127, ..] => Some(Class::Loopback),
             [169, 254, ..] => Some(Class::LinkLocal),
-            [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => Some(Class::Documentation),
             [198, 18 | 19, ..] => Some(Class::Benchmark),
             // IETF protocol assignments; the withdrawn 6to4 relay anycast.
             [192, 0, 0, _] | [192, 88, 99, _] => Some(Class::Reserved),
@@ -178,7 +174,6 @@ impl Class {
             [0xfec0..=0xfeff, ..] => Some(Class::Private),
             [0xfc00..=0xfdff, ..] => Some(Class::UniqueLocal),
             [0xff00..=0xffff, ..] => Some(Class::Multicast),
-            [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Some(Class::Documentation),
             [0x2001, 2, 0, ..] => Some(Class::Benchmark),
             // A translator inside the network (RFC 8215).
             [0x64, 0xff9b, 1, ..] => Some(Class::Private),
@@ -253,7 +248,6 @@ mod tests {
             ("fc00:: fdff:ffff::1", "unique_local"),
             ("224.0.0.1 239.255.255.255 ff02::1", "multicast"),
             ("255.255.255.255", "broadcast"),
-            ("192.0.2.1 198.51.100.1 203.0.113.1 2001:db8::1 3fff::1", "documentation"),
             ("198.18.0.0 198.19.255.255 2001:2::1", "benchmark"),
             ("192.0.0.1 192.88.99.1 240.0.0.1 255.255.255.254 100::1 5f00::1 4000::1 ::ffff:0:0:1:1", "reserved"),
         ] {

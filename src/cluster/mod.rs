@@ -145,10 +145,12 @@ impl Cluster {
         if let Some(host) = &self.host {
             host.touch();
             let generation = host.generation();
-            if self.generation.replace(generation) != generation
-                && let Some(answer) = host.answer()
-            {
-                self.pool.borrow_mut().keep_addresses(&answer.addresses, &self.counts);
+            if self.generation.replace(generation) != generation {
+                match host.answer() {
+                    Some(answer) => self.pool.borrow_mut().keep_addresses(&answer.addresses, &self.counts),
+                    // Something has changed, and only a look-up can tell what.
+                    None => self.clear(),
+                }
             }
         }
         let max_age = self.options.borrow().max_connection_duration;

@@ -74,7 +74,7 @@ impl Directory {
         exposition.gauge("cluster_manager.clusters", "Destinations known now, over all workers", self.len() as u64);
         exposition.counter("cluster_manager.overflow", "Streams refused because max_hosts destinations were in use", self.overflow());
         let mut all: Vec<(ClusterTotals, Arc<Shared>)> = self.all().into_iter().map(|shared| (shared.totals(), shared)).collect();
-        all.sort_unstable_by_key(|(totals, shared)| (std::cmp::Reverse(traffic(totals)), shared.authority().port));
+        all.sort_by_cached_key(|(totals, _)| std::cmp::Reverse(traffic(totals)));
         let mut places = NAMED;
         for (rank, (_, shared)) in all.iter().enumerate() {
             let mut told = shared.account.told();

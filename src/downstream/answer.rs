@@ -31,6 +31,8 @@ pub(super) struct Answer<'a> {
     pub request_ended: Cell<Option<Instant>>,
     /// No first byte by then ends this try.
     pub try_ends: Option<Instant>,
+    /// Whether that comes before the other limits.
+    pub try_ends_first: Cell<bool>,
     pub asked: Asked,
     /// Whether the whole request is out; until then neither connection may be used again.
     pub uploaded: &'a Cell<bool>,
@@ -39,6 +41,7 @@ pub(super) struct Answer<'a> {
     pub first_byte: Cell<Option<Instant>>,
     pub status: Cell<Option<u16>>,
     pub sent: &'a Cell<u64>,
+    pub heads_sent: &'a Cell<u64>,
 }
 
 /// What the request was.
@@ -142,6 +145,7 @@ impl Answer<'_> {
     /// Sets how long to wait for the answer, which interim responses do not make longer.
     pub fn set_patience(&self) {
         let mut wait = self.idle_timeout;
+        self.try_ends_first.set(false);
         if self.request_timeout.is_some() || self.try_ends.is_some() {
             let now = Instant::now();
             if let Some(timeout) = self.request_timeout.filter(|_| self.uploaded.get()) {
@@ -150,7 +154,9 @@ impl Answer<'_> {
                 wait = wait.min((ended + timeout).saturating_duration_since(now));
             }
             if let Some(end) = self.try_ends.filter(|_| self.first_byte.get().is_none()) {
-                wait = wait.min(end.saturating_duration_since(now));
+                let left = end.saturating_duration_since(now);
+                self.try_ends_first.set(left < wait);
+                wait = wait.min(left);
             }
         }
         self.deadline.set(wait);
@@ -158,10 +164,7 @@ impl Answer<'_> {
 
     /// What it means that the answer did not come.
     fn impatience(&self) -> Fault {
-        match self.try_ends {
-            Some(end) if self.first_byte.get().is_none() && Instant::now() >= end => Fault::PerTryTimeout,
-            _ => Fault::ResponseTimeout,
-        }
+        if self.try_ends_first.get() { Fault::PerTryTimeout } else { Fault::ResponseTimeout }
     }
 
     /// Reads one head and writes its successor into `out`, without waiting.
@@ -202,6 +205,7 @@ impl Answer<'_> {
         }
         let date = || self.context.event_loop.clock.http_date();
         response.write_forwarded(Reframed { framing: outgoing, connection }, self.options, date, out);
+        self.heads_sent.set(self.heads_sent.get() + out.len() as u64);
         Ok(HeadFacts {
             interim,
             upgraded,

@@ -112,8 +112,10 @@ impl Body {
             if let Incoming::Length(left) = self.incoming
                 && left >= SPLICE_FROM
                 && !self.chunked
+                // Without a descriptor left for a pipe, copying goes on.
+                && let Ok(pipe) = relay.event_loop.pipes.lend()
             {
-                return splice_exactly(source, sink, left, relay).await;
+                return splice_exactly(source, sink, pipe, left, relay).await;
             }
             relay.deadline.set(relay.idle_timeout);
             match relay.deadline.limit(fill(source, buffer, &relay.event_loop.buffers)).await {

@@ -134,7 +134,7 @@ impl Fault {
             Fault::Dns(error) => format!("The host name could not be resolved: {error}.").into(),
             Fault::ConnectFailed { endpoint, error } => format!("Connecting to {endpoint} failed: {error}.").into(),
             Fault::ConnectTimeout => "No address of the host answered in time.".into(),
-            Fault::UpstreamClosed => "The origin closed the connection before it answered.".into(),
+            Fault::UpstreamClosed => "The origin closed the connection before its answer was complete.".into(),
             Fault::UpstreamReset(error) => format!("The connection to the origin broke: {error}.").into(),
             Fault::Response(refusal) => format!("The origin's response is malformed: {}", refusal.explanation()).into(),
             Fault::TooManyInterimResponses => "The origin sent too many interim responses.".into(),

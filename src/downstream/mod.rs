@@ -1,6 +1,6 @@
 //! The client's side: connections, the streams on them, and what becomes of each.
 //!
-//! [`serve`] holds a connection while it is idle; [`stream`] tells the story of one exchange.
+//! [`serve`] holds a connection while it is idle; `stream` tells the story of one exchange.
 
 mod answer;
 mod body;

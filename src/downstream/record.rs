@@ -35,6 +35,9 @@ pub(super) struct StreamRecord {
     /// Bytes of body or tunnel from the client, and to it.
     pub received: Cell<u64>,
     pub sent: Cell<u64>,
+    /// Bytes of heads, which only the connection's counters take in.
+    pub heads_received: u64,
+    pub heads_sent: Cell<u64>,
     pub dns: Option<Duration>,
     pub connect: Option<Duration>,
     pub first_byte: Option<Duration>,
@@ -77,6 +80,8 @@ impl StreamRecord {
             reused: false,
             received: Cell::new(0),
             sent: Cell::new(0),
+            heads_received: 0,
+            heads_sent: Cell::new(0),
             dns: None,
             connect: None,
             first_byte: None,
@@ -124,8 +129,8 @@ impl StreamRecord {
             Some(500..) => stats.downstream_rq_5xx.increment(),
             _ => {}
         }
-        stats.downstream_cx_rx_bytes.add(self.received.get());
-        stats.downstream_cx_tx_bytes.add(self.sent.get());
+        stats.downstream_cx_rx_bytes.add(self.heads_received + self.received.get());
+        stats.downstream_cx_tx_bytes.add(self.heads_sent.get() + self.sent.get());
         if let Some(cluster) = &self.cluster {
             let counts = &cluster.counts().cluster;
             counts.upstream_cx_tx_bytes_total.add(self.received.get());

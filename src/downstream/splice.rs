@@ -18,11 +18,11 @@ const PIECE: usize = 1024 * 1024;
 pub(super) async fn splice_exactly(
     source: &mut ReadHalf<'_>,
     sink: &mut WriteHalf<'_>,
+    mut pipe: Pipe,
     mut left: u64,
     relay: &Relay<'_>,
 ) -> Result<(), BodyFault> {
     let (source, sink) = (source.as_ref(), sink.as_ref());
-    let mut pipe = relay.event_loop.pipes.lend().map_err(BodyFault::SourceFailed)?;
     while left > 0 || pipe.filled > 0 {
         if left > 0 {
             match pull(source, &mut pipe, left.min(PIECE as u64) as usize) {

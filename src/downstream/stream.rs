@@ -149,6 +149,7 @@ impl<'c> Exchange<'c> {
     /// Reads the head and decides: everything here is done without waiting.
     fn plan(&mut self, head: &[u8]) -> Result<Plan, (Fault, Framing)> {
         self.connection.requests += 1;
+        self.record.heads_received = head.len() as u64;
         self.context.stats.downstream_rq_total.increment();
         let context = self.context.clone();
         let mut fields = context.fields.borrow_mut();
@@ -367,12 +368,14 @@ impl<'c> Exchange<'c> {
             request_timeout: cluster_options.request_timeout,
             request_ended: Cell::new(None),
             try_ends: cluster_options.per_try_timeout.map(|limit| Instant::now() + limit),
+            try_ends_first: Cell::new(false),
             asked: Asked { kind: forward.kind, to: self.to, upgrade: forward.upgrade, expires },
             uploaded: &uploaded,
             began,
             first_byte: Cell::new(None),
             status: Cell::new(None),
             sent: &self.record.sent,
+            heads_sent: &self.record.heads_sent,
         };
         deadline.set(cluster_options.stream_idle_timeout);
         let result = if uploaded.get() {
@@ -492,6 +495,7 @@ impl<'c> Exchange<'c> {
 
     /// Sends what stands in `out`, and ends the exchange.
     async fn send_out(&mut self, buffer: Option<Buffer>) -> Next {
+        self.record.heads_sent.set(self.record.heads_sent.get() + self.out.len() as u64);
         let (_, mut writer) = self.connection.stream.split();
         self.connection.deadline.set(self.options.request_headers_timeout);
         let written = self.connection.deadline.limit(write_all(&mut writer, &mut [std::io::IoSlice::new(&self.out)])).await;

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::clock::set_turn_start;
 use crate::stats::WorkerStats;
 
-/// The signs of life of one event loop; made by [`Watchdog::pulse`].
+/// The signs of life of one event loop; made by [`Watchdog::pulse`](super::Watchdog::pulse).
 #[derive(Debug)]
 pub struct Pulse {
     pub(super) stats: Arc<WorkerStats>,

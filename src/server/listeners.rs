@@ -144,11 +144,9 @@ impl Listeners {
         }
     }
 
-    /// Where clients can connect, in the order of the addresses.
+    /// Where clients can connect, in the order of the configuration.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        let mut addresses: Vec<SocketAddr> = self.bound.iter().map(|bound| bound.actual).collect();
-        addresses.sort();
-        addresses
+        self.bound.iter().map(|bound| bound.actual).collect()
     }
 
     /// Name and address of each listener, an entry for each address.

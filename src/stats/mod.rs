@@ -108,8 +108,8 @@ worker_stats! {
     Counter downstream_cx_protocol_error "http.downstream_cx_protocol_error" "Requests refused as malformed";
     Counter downstream_cx_drain_close "http.downstream_cx_drain_close" "Connections closed because of a drain";
     Counter downstream_cx_destroy_remote_active_rq "http.downstream_cx_destroy_remote_active_rq" "Connections that the client ended in mid-stream";
-    Counter downstream_cx_rx_bytes "http.downstream_cx_rx_bytes_total" "Bytes read from clients";
-    Counter downstream_cx_tx_bytes "http.downstream_cx_tx_bytes_total" "Bytes written to clients";
+    Counter downstream_cx_rx_bytes "http.downstream_cx_rx_bytes_total" "Bytes of heads, bodies and tunnels from clients";
+    Counter downstream_cx_tx_bytes "http.downstream_cx_tx_bytes_total" "Bytes of heads, bodies and tunnels to clients";
     Counter downstream_rq_total "http.downstream_rq_total" "Requests read";
     Gauge downstream_rq_active "http.downstream_rq_active" "Streams running now";
     Counter downstream_rq_1xx "http.downstream_rq_1xx" "Interim responses sent";

@@ -1,0 +1,91 @@
+use crate::kit::{DnsServer, Proxy, Script, ScriptedOrigin};
+use crate::{OK, fetch, reason_of, send, shown};
+
+/// Two workers, which have to count together.
+fn proxy(dns: &DnsServer, cluster: &str) -> Proxy {
+    Proxy::builder().with("server", "workers = 2").dns(dns).cluster(cluster).start()
+}
+
+fn names() -> DnsServer {
+    let dns = DnsServer::start();
+    dns.resolve("busy.test", &["127.0.0.1"]).resolve("calm.test", &["127.0.0.1"]);
+    dns
+}
+
+#[test]
+fn one_host_is_full_while_another_runs() {
+    let dns = names();
+    let busy = ScriptedOrigin::start([Script::new().request().stall()]);
+    let calm = ScriptedOrigin::start([Script::always(OK)]);
+    let proxy = proxy(&dns, "max_requests = 5");
+    let (busy_name, calm_name) = (format!("busy.test:{}", busy.port()), format!("calm.test:{}", calm.port()));
+    let waiting: Vec<_> = (0..5).map(|_| send(&proxy, &busy_name)).collect();
+    busy.wait_for_requests(5);
+    // Whichever worker they fall on.
+    for _ in 0..10 {
+        assert_eq!(fetch(&proxy, &busy_name).head.status(), 503);
+        assert_eq!(fetch(&proxy, &calm_name).head.status(), 200);
+    }
+    assert_eq!(reason_of(&proxy, 503), "requests_overflow");
+    assert_eq!(shown(&proxy, &busy_name, "default_priority::max_requests"), "5");
+    assert_eq!(shown(&proxy, &busy_name, "circuit_breakers::rq_open"), "1");
+    assert_eq!(shown(&proxy, &busy_name, "circuit_breakers::remaining_rq"), "0");
+    assert_eq!(shown(&proxy, &busy_name, "upstream_rq_pending_overflow"), "10");
+    assert_eq!(shown(&proxy, &calm_name, "circuit_breakers::rq_open"), "0");
+    assert_eq!(shown(&proxy, &calm_name, "upstream_rq_2xx"), "10");
+    let prometheus = proxy.admin_get("/stats/prometheus");
+    for line in [
+        format!("outrider_per_cluster_circuit_breakers_rq_open{{cluster_name=\"{busy_name}\"}} 1"),
+        format!("outrider_per_cluster_upstream_rq_total{{cluster_name=\"{busy_name}\"}} 5"),
+        format!("outrider_per_cluster_upstream_rq_total{{cluster_name=\"{calm_name}\"}} 10"),
+        "outrider_per_cluster_upstream_rq_total{cluster_name=\"other\"} 0".to_owned(),
+    ] {
+        assert!(prometheus.lines().any(|known| known == line), "no {line} in\n{prometheus}");
+    }
+    let json = proxy.admin_get("/clusters?format=json");
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["cluster_statuses"][0]["name"], busy_name);
+    assert_eq!(json["cluster_statuses"][0]["circuit_breakers"]["max_requests"]["open"], true);
+    // Given back when the streams end.
+    waiting.into_iter().for_each(crate::kit::Peer::reset);
+    proxy.wait_for_stat("http.downstream_rq_active", |active| active == 0);
+    proxy.wait_for_stat("cluster.upstream_cx_active", |active| active <= 2);
+    let _again = send(&proxy, &busy_name);
+    busy.wait_for_requests(6);
+}
+
+#[test]
+fn connections_have_a_limit() {
+    let dns = names();
+    let origin = ScriptedOrigin::start([Script::new().request().stall()]);
+    let proxy = proxy(&dns, "max_connections = 3");
+    let name = format!("busy.test:{}", origin.port());
+    let _waiting: Vec<_> = (0..3).map(|_| send(&proxy, &name)).collect();
+    origin.wait_for_requests(3);
+    assert_eq!(fetch(&proxy, &name).head.status(), 503);
+    assert_eq!(reason_of(&proxy, 503), "connections_overflow");
+    assert_eq!(shown(&proxy, &name, "circuit_breakers::cx_open"), "1");
+    assert_eq!(shown(&proxy, &name, "upstream_cx_overflow"), "1");
+}
+
+/// What one worker keeps for later is not in the way of another's stream.
+#[test]
+fn idle_connections_make_room() {
+    let dns = names();
+    let origin = ScriptedOrigin::start([Script::always(OK)]);
+    let proxy = proxy(&dns, "max_connections = 1");
+    let name = format!("calm.test:{}", origin.port());
+    // New client connections fall on either worker.
+    for _ in 0..40 {
+        assert_eq!(fetch(&proxy, &name).head.status(), 200);
+    }
+    assert_eq!(shown(&proxy, &name, "upstream_cx_overflow"), "0");
+}
+
+#[test]
+fn streams_that_wait_have_a_limit() {
+    let dns = names();
+    let proxy = proxy(&dns, "max_pending_requests = 0");
+    assert_eq!(fetch(&proxy, "busy.test:1").head.status(), 503);
+    assert_eq!(reason_of(&proxy, 503), "pending_requests_overflow");
+}
