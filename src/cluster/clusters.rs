@@ -88,11 +88,11 @@ impl Clusters {
         }
         let directory = &self.household.directory;
         let joined = directory.join(authority).or_else(|Full| {
-            self.room.set(0);
-            self.make_room();
+            self.drop_unused(self.eighth());
+            directory.call_all();
             directory.join(authority)
         });
-        let shared = joined.map_err(|Full| dns::Error::Overflow)?;
+        let shared = joined.map_err(|Full| directory.count_overflow())?;
         let host = match &authority.host {
             Host::Address(_) => None,
             Host::Name(name) => Some(self.dns.host(name).inspect_err(|_| directory.leave(&shared))?),
@@ -108,19 +108,36 @@ impl Clusters {
     }
 
     /// Drops the eighth that was used longest ago, and then lets as many be made without looking
-    /// again: a stream of names that never come back costs each of them next to nothing.
+    /// again: a stream of names that never come back costs each of them next to nothing. A worker
+    /// with less than its share has the others do so.
     fn make_room(&self) {
         if let Some(room) = self.room.get().checked_sub(1) {
             self.room.set(room);
             return;
         }
-        let eighth = (self.table.borrow().len() / 8).max(1);
-        self.drop_unused(eighth);
-        self.room.set(eighth - 1);
+        if self.surplus() > 0 {
+            self.drop_unused(self.eighth());
+        } else {
+            self.household.directory.call_all();
+        }
+        self.room.set(self.eighth() - 1);
+    }
+
+    fn eighth(&self) -> usize {
+        (self.table.borrow().len() / 8).max(1)
+    }
+
+    /// How many clusters this worker has past an even share of `max_hosts`.
+    fn surplus(&self) -> usize {
+        let share = (self.max_hosts.get() / self.household.directory.workers()).max(1);
+        (self.table.borrow().len() + 1).saturating_sub(share)
     }
 
     /// Drops up to `count` clusters, those first that were used longest ago, but never one in use.
     fn drop_unused(&self, count: usize) {
+        if count == 0 {
+            return;
+        }
         let mut table = self.table.borrow_mut();
         let mut unused: Vec<Rc<Cluster>> = table.iter().filter(|cluster| Rc::strong_count(cluster) == 1).cloned().collect();
         if count < unused.len() {
@@ -209,23 +226,14 @@ impl Clusters {
             self.clear_idle();
         }
         self.table.borrow().iter().for_each(|cluster| cluster.heed_reclaims());
-        self.keep_to_share();
-    }
-
-    /// Gives up what is past this worker's share of `max_hosts`, if they are nearly used up.
-    fn keep_to_share(&self) {
-        let directory = &self.household.directory;
-        let share = self.max_hosts.get() / directory.workers();
-        let surplus = self.table.borrow().len().saturating_sub(share);
-        if directory.is_crowded() && surplus > 0 {
-            self.drop_unused(surplus);
+        if self.household.directory.is_crowded() {
+            self.drop_unused(self.surplus().min(self.eighth()));
         }
     }
 
     fn sweep(&self, now: Instant) {
         let ttl = self.host_ttl.get();
         self.room.set(0);
-        self.keep_to_share();
         let mut table = self.table.borrow_mut();
         table.retain(|cluster| {
             cluster.sweep(now);

@@ -72,7 +72,7 @@ fn all_in_use_is_full() {
     let clusters = process.worker(0);
     let mut held: Vec<_> = (0..8).map(|host| clusters.get(&authority(host)).unwrap()).collect();
     assert_eq!(clusters.get(&authority(8)).err(), Some(dns::Error::Overflow));
-    assert_eq!(process.directory.overflow(), 2);
+    assert_eq!(process.directory.overflow(), 1);
     held.pop();
     assert!(clusters.get(&authority(8)).is_ok());
 }
@@ -82,12 +82,14 @@ fn what_one_worker_keeps_makes_room_for_another() {
     let process = Process::new(2, 64);
     let (left, right) = (process.worker(0), process.worker(1));
     (0..64).for_each(|host| drop(left.get(&authority(host)).unwrap()));
-    assert!(process.directory.is_crowded());
-    left.heed_calls();
-    assert_eq!(known(&left), 32);
-    (100..200).for_each(|host| drop(right.get(&authority(host)).unwrap()));
+    assert!(process.directory.is_crowded() && known(&left) >= 48);
+    for host in 100..200 {
+        right.get(&authority(host)).unwrap();
+        // What the call makes it do.
+        left.heed_calls();
+    }
     assert_eq!(process.directory.overflow(), 0);
-    assert!(known(&right) >= 16);
+    assert!((20..=36).contains(&known(&left)) && (20..=40).contains(&known(&right)), "{} and {}", known(&left), known(&right));
 }
 
 #[tokio::test]

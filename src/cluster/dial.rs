@@ -86,10 +86,12 @@ impl Cluster {
 
     async fn race(&self, endpoints: &[SocketAddr], options: &ClusterOptions) -> Result<(tokio::net::TcpStream, SocketAddr), ConnectError> {
         upstream::connect(endpoints, options, |endpoint, lost| {
-            if matches!(lost, Lost::Failed) {
+            if matches!(lost, Lost::Failed(_)) {
                 count!(self.counts, upstream_cx_connect_fail);
             }
-            self.shared.outliers.failed(endpoint.ip(), Instant::now());
+            if lost.is_of_the_address() {
+                self.shared.outliers.failed(endpoint.ip(), Instant::now());
+            }
         })
         .await
     }

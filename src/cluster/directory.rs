@@ -10,14 +10,15 @@ use super::options::Options;
 use super::shared::Shared;
 use crate::codec::authority::Authority;
 use crate::config::{ClusterOptions, Config};
+use crate::dns;
 use crate::stats::ClusterTotals;
 
 /// Locked when a worker makes or drops a cluster, and for pages; never on the way of a stream to a
 /// cluster that its worker knows.
 ///
 /// A cluster is here for as long as a worker has it. When there are nearly as many as there may be,
-/// every worker drops the ones it used longest ago, down to its even share, so that what one keeps
-/// for later does not keep another from going on.
+/// a worker that has less than its even share and needs more calls the others, which drop some of
+/// those that they used longest ago: what one keeps for later does not keep another from going on.
 pub struct Directory {
     workers: usize,
     table: Mutex<Table>,
@@ -76,7 +77,6 @@ impl Directory {
             return Ok(entry.shared.clone());
         }
         if table.clusters.len() >= table.max_hosts {
-            self.overflow.fetch_add(1, Ordering::Relaxed);
             return Err(Full);
         }
         let shared = Arc::new(Shared::new(*authority, self.workers));
@@ -110,7 +110,7 @@ impl Directory {
         self.weigh(&table);
     }
 
-    /// Whether a worker should drop a cluster for each that it makes.
+    /// Whether room must be made for new ones.
     pub(super) fn is_crowded(&self) -> bool {
         self.crowded.load(Ordering::Relaxed)
     }
@@ -138,6 +138,11 @@ impl Directory {
 
     pub(super) fn workers(&self) -> usize {
         self.workers
+    }
+
+    pub(super) fn count_overflow(&self) -> dns::Error {
+        self.overflow.fetch_add(1, Ordering::Relaxed);
+        dns::Error::Overflow
     }
 
     /// How often a stream was refused because `max_hosts` clusters were in use.
@@ -171,12 +176,11 @@ impl Directory {
     fn weigh(&self, table: &Table) {
         // An eighth is left for the time until the others have heard of it.
         let crowded = table.clusters.len() >= table.max_hosts - table.max_hosts / 8;
-        if crowded != self.crowded.swap(crowded, Ordering::Relaxed) && crowded {
-            self.call_all();
-        }
+        self.crowded.store(crowded, Ordering::Relaxed);
     }
 
-    fn call_all(&self) {
+    /// Has every worker look whether it is in the way of another.
+    pub(super) fn call_all(&self) {
         self.calls.iter().for_each(Notify::notify_one);
     }
 

@@ -213,6 +213,9 @@ pub fn chunk_head(length: usize) -> smallvec::SmallVec<[u8; 20]> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
 
     /// Decodes `input` in pieces of `piece` bytes; the body, the trailers, and how much was left over.
@@ -299,5 +302,67 @@ mod tests {
         for length in [1usize, 15, 16, 255, 4096, 65536, usize::MAX] {
             assert_eq!(chunk_head(length).as_slice(), format!("{length:x}\r\n").as_bytes());
         }
+    }
+
+    /// Chunks as a peer may write them: any case and leading zeros of sizes, extensions, any sizes.
+    fn written(chunks: &[(Vec<u8>, usize, &str)], trailers: &[u8]) -> Vec<u8> {
+        let mut input = Vec::new();
+        for (data, zeros, extension) in chunks {
+            let size = if zeros % 2 == 0 { format!("{:x}", data.len()) } else { format!("{:X}", data.len()) };
+            input.extend([&vec![b'0'; *zeros], size.as_bytes(), extension.as_bytes(), b"\r\n", data, b"\r\n"].concat());
+        }
+        input.extend([b"0\r\n", trailers, b"\r\n"].concat());
+        input
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_undoes_encoding_at_every_split(
+            chunks in prop::collection::vec((prop::collection::vec(any::<u8>(), 1..40), 0usize..4, select(vec!["", ";", " ;a=b", "\t;a=\"b\";c"])), 0..5),
+            trailers in select(vec!["", "X-Sum: 1\r\n", "a:\r\nB-c:\t d \r\n"]),
+            rest in prop::collection::vec(any::<u8>(), 0..10),
+        ) {
+            let mut input = written(&chunks, trailers.as_bytes());
+            input.extend(&rest);
+            let body: Vec<u8> = chunks.iter().flat_map(|(data, ..)| data.clone()).collect();
+            for piece in 1..=input.len() {
+                prop_assert_eq!(decode(&input, piece), Ok((body.clone(), trailers.as_bytes().to_vec(), rest.len())), "by {}", piece);
+            }
+            // And what we write ourselves.
+            let mut ours = Vec::new();
+            for (data, ..) in &chunks {
+                ours.extend([&chunk_head(data.len())[..], data, b"\r\n"].concat());
+            }
+            ours.extend([b"0\r\n", trailers.as_bytes(), b"\r\n"].concat());
+            prop_assert_eq!(decode(&ours, 3), Ok((body, trailers.as_bytes().to_vec(), 0)));
+        }
+
+        #[test]
+        fn any_bytes_give_one_result_at_every_split(input in "[0-2;\\r\\na: ]{0,40}") {
+            let outcome = outcome(input.as_bytes(), input.len().max(1));
+            for piece in 1..input.len() {
+                prop_assert_eq!(self::outcome(input.as_bytes(), piece), outcome.clone(), "by {}", piece);
+            }
+        }
+    }
+
+    /// The body so far, and whether it is whole or why it was refused.
+    fn outcome(input: &[u8], piece: usize) -> (Vec<u8>, Result<bool, Refusal>) {
+        let mut decoder = Decoder::new(100, None);
+        let mut body = Vec::new();
+        for mut part in input.chunks(piece) {
+            while !part.is_empty() && !decoder.is_done() {
+                match decoder.step(part) {
+                    Ok(Step::Data(length)) => {
+                        body.extend_from_slice(&part[..length]);
+                        part = &part[length..];
+                    }
+                    Ok(Step::Framing(length)) => part = &part[length..],
+                    Ok(Step::Done) => break,
+                    Err(refusal) => return (body, Err(refusal)),
+                }
+            }
+        }
+        (body, Ok(decoder.is_done()))
     }
 }

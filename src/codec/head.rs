@@ -108,6 +108,18 @@ mod tests {
     }
 
     #[test]
+    fn a_dripping_head_is_looked_at_once() {
+        let head = [b"GET / HTTP/1.1\r\n".as_slice(), &b"a: b\r\n".repeat(5000), b"\r\n"].concat();
+        let mut scanner = HeadScanner::default();
+        for end in 1..head.len() {
+            assert_eq!(scanner.find_end(&head[..end], 1 << 20), Ok(None));
+            // The next look begins here, less the three bytes that an end may straddle.
+            assert_eq!(scanner.scanned, end);
+        }
+        assert_eq!(scanner.find_end(&head, 1 << 20), Ok(Some(head.len())));
+    }
+
+    #[test]
     fn what_may_stand_before_a_request() {
         assert_eq!(skip_empty_lines(b"GET"), Ok(Some(0)));
         assert_eq!(skip_empty_lines(b"\r\n\r\nGET"), Ok(Some(4)));

@@ -221,3 +221,6 @@ fn check_status_line(head: &[u8]) -> Result<&[u8], Refusal> {
         _ => Err(Refusal::InvalidStatusLine),
     }
 }
+
+#[cfg(test)]
+mod tests;

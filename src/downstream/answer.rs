@@ -153,11 +153,9 @@ impl Answer<'_> {
                 self.request_ended.set(Some(ended));
                 wait = wait.min((ended + timeout).saturating_duration_since(now));
             }
-            if let Some(end) = self.try_ends.filter(|_| self.first_byte.get().is_none()) {
-                let left = end.saturating_duration_since(now);
-                self.try_ends_first.set(left < wait);
-                wait = wait.min(left);
-            }
+            let left = self.try_ends.filter(|_| self.first_byte.get().is_none()).map(|end| end.saturating_duration_since(now));
+            self.try_ends_first.set(left.is_some_and(|left| left < wait));
+            wait = left.unwrap_or(wait).min(wait);
         }
         self.deadline.set(wait);
     }

@@ -39,7 +39,7 @@ pub(super) struct Connection {
 pub(super) enum Next {
     /// Another request may come; these bytes of it came already.
     Request(Option<Buffer>),
-    Tunnel(Box<super::stream::Tunnel>),
+    Tunnel(Box<super::connect::Tunnel>),
     /// All was said; the client may still be sending.
     Close,
     /// A message was cut short, and must not look whole.

@@ -1,15 +1,19 @@
 //! The client's side: connections, the streams on them, and what becomes of each.
 //!
-//! [`serve`] holds a connection while it is idle; `stream` tells the story of one exchange.
+//! [`serve`] holds a connection while it is idle; `stream` tells the story of one exchange up to the
+//! decision, `forward`, `connect` and `refuse` the three ways on from there.
 
 mod answer;
 mod body;
+mod connect;
 mod connection;
 mod fault;
+mod forward;
 mod io;
 mod local;
 mod pac;
 mod record;
+mod refuse;
 mod reply;
 mod retry;
 mod splice;

@@ -26,8 +26,8 @@ pub enum ConnectError {
 
 /// How an attempt ended that did not win.
 #[derive(Debug)]
-pub enum Lost {
-    Failed,
+pub enum Lost<'e> {
+    Failed(&'e io::Error),
     /// One that began later was there first: this address was given its time, and did not answer.
     Overtaken,
     TimedOut,
@@ -42,14 +42,14 @@ pub enum Lost {
 pub async fn connect(
     endpoints: &[SocketAddr],
     options: &ClusterOptions,
-    mut lost: impl FnMut(SocketAddr, Lost),
+    mut lost: impl FnMut(SocketAddr, Lost<'_>),
 ) -> Result<(TcpStream, SocketAddr), ConnectError> {
     // Most names have one address that works: no race, nothing boxed.
     if let &[endpoint] = endpoints {
         return match tokio::time::timeout(options.connect_timeout, socket::dial(endpoint, options)).await {
             Ok(Ok(stream)) => Ok((stream, endpoint)),
             Ok(Err(error)) => {
-                lost(endpoint, Lost::Failed);
+                lost(endpoint, Lost::Failed(&error));
                 Err(ConnectError::Failed { endpoint, error })
             }
             Err(_) => {
@@ -71,7 +71,7 @@ struct Attempt<'a> {
 async fn race(
     endpoints: &[SocketAddr],
     options: &ClusterOptions,
-    lost: &mut impl FnMut(SocketAddr, Lost),
+    lost: &mut impl FnMut(SocketAddr, Lost<'_>),
 ) -> Result<(TcpStream, SocketAddr), ConnectError> {
     let end = Instant::now() + options.connect_timeout;
     // However many there are, the last one still has half of the time to answer.
@@ -102,7 +102,7 @@ async fn race(
             }
             Err(error) => {
                 attempts.remove(index);
-                lost(endpoint, Lost::Failed);
+                lost(endpoint, Lost::Failed(&error));
                 last = Some(ConnectError::Failed { endpoint, error });
             }
         }
@@ -120,6 +120,20 @@ async fn first_to_end(attempts: &mut [Attempt<'_>], until: Instant) -> Option<(u
         Poll::Pending
     });
     tokio::time::timeout_at(until, ended).await.ok()
+}
+
+impl Lost<'_> {
+    /// Whether the address, or the way to it, did not answer. Else it is something of this machine: descriptors,
+    /// ports, an interface, a permission.
+    pub fn is_of_the_address(&self) -> bool {
+        use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut};
+        match self {
+            Lost::Failed(error) => {
+                matches!(error.kind(), ConnectionRefused | ConnectionReset | HostUnreachable | NetworkUnreachable | TimedOut)
+            }
+            Lost::Overtaken | Lost::TimedOut => true,
+        }
+    }
 }
 
 /// As long as a try's number says: anything up to `base`, doubled with every try up to `max`, so

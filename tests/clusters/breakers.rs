@@ -78,6 +78,8 @@ fn idle_connections_make_room() {
     // New client connections fall on either worker.
     for _ in 0..40 {
         assert_eq!(fetch(&proxy, &name).head.status(), 200);
+        // The client has its answer a moment before the connection is given back.
+        proxy.wait_for_stat("cluster.upstream_cx_idle", |idle| idle == 1);
     }
     assert_eq!(shown(&proxy, &name, "upstream_cx_overflow"), "0");
 }

@@ -54,7 +54,8 @@ fn a_try_that_takes_too_long() {
     let proxy = proxy("per_try_timeout = \"200ms\"");
     let started = Instant::now();
     assert_eq!(fetch(&proxy, &origin.authority()).head.status(), 200);
-    assert!((200..2000).contains(&started.elapsed().as_millis()));
+    let elapsed = started.elapsed().as_millis();
+    assert!((195..5000).contains(&elapsed), "{elapsed} ms");
     assert_eq!(shown(&proxy, &origin.authority(), "upstream_rq_per_try_timeout"), "1");
     let silent = ScriptedOrigin::start([Script::new().request().stall()]);
     assert_eq!(fetch(&proxy, &silent.authority()).head.status(), 504);

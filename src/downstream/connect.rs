@@ -1,0 +1,97 @@
+//! CONNECT, and what an Upgrade becomes: a tunnel, run apart from the exchange that opened it.
+
+use std::rc::Rc;
+
+use super::Held;
+use super::connection::{Connection, Next};
+use super::fault::Fault;
+use super::io::write_all;
+use super::record::StreamRecord;
+use super::stream::Exchange;
+use super::tunnel::{self, TunnelEnd, Ways};
+use crate::cluster::RequestPermit;
+use crate::codec::authority::Authority;
+use crate::codec::framing::Framing;
+use crate::drain::Phase;
+use crate::event_loop::Buffer;
+use crate::upstream::UpstreamConnection;
+impl Exchange<'_> {
+    /// CONNECT: the answer comes once the upstream connection stands (RFC 9110 section 9.3.6).
+    pub(super) async fn connect(&mut self, authority: Authority, buffer: Option<Buffer>) -> Next {
+        match Box::pin(self.open_tunnel(&authority)).await {
+            Ok(upstream) => Next::Tunnel(self.tunnel(upstream, Ways::new(buffer, None), None)),
+            Err(fault @ Fault::ClientGone) => self.cut(fault),
+            Err(fault) => self.refuse(fault, Framing::None, buffer).await,
+        }
+    }
+
+    async fn open_tunnel(&mut self, authority: &Authority) -> Result<UpstreamConnection, Fault> {
+        let cluster = self.context.clusters.get(authority).map_err(Fault::Dns)?;
+        self.record.cluster = Some(cluster.clone());
+        let upstream = self.connect_upstream(&cluster).await?;
+        const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+        let (_, mut writer) = self.connection.stream.split();
+        self.connection.deadline.set(cluster.options().stream_idle_timeout);
+        let mut slices = [std::io::IoSlice::new(ESTABLISHED)];
+        match self.connection.deadline.limit(write_all(&mut writer, &mut slices)).await {
+            Some(Ok(())) => {
+                self.record.status = Some(200);
+                Ok(upstream)
+            }
+            _ => Err(Fault::ClientGone),
+        }
+    }
+
+    pub(super) fn tunnel(&mut self, upstream: UpstreamConnection, ways: Ways, permit: Option<RequestPermit>) -> Box<Tunnel> {
+        self.record.compact();
+        let record = std::mem::replace(&mut self.record, StreamRecord::begin(0, self.context.event_loop.scratch.lend()));
+        Box::new(Tunnel { record, snapshot: self.snapshot.clone(), upstream, ways, _permit: permit })
+    }
+}
+
+/// A tunnel that is to run, apart from the exchange that opened it, whose memory is not needed any more.
+pub(super) struct Tunnel {
+    record: StreamRecord,
+    snapshot: Rc<Held>,
+    upstream: UpstreamConnection,
+    ways: Ways,
+    _permit: Option<RequestPermit>,
+}
+
+impl Tunnel {
+    pub async fn run(mut self: Box<Self>, connection: &mut Connection) {
+        let context = connection.context.clone();
+        context.stats.tunnels_total.increment();
+        context.stats.tunnels_active.increment();
+        let options = &self.snapshot.config.tunnel;
+        let limits = tunnel::Limits { idle_timeout: options.idle_timeout, max_duration: options.max_duration };
+        let end = tunnel::relay(
+            &mut connection.stream,
+            &mut self.upstream.stream,
+            &mut self.ways,
+            &context.event_loop,
+            &connection.deadline,
+            limits,
+        )
+        .await;
+        context.stats.tunnels_active.decrement();
+        self.record.received.set(self.ways.received.get());
+        self.record.sent.set(self.record.sent.get() + self.ways.sent.get());
+        let (flag, reason, detail) = match &end {
+            TunnelEnd::Finished => ("", "", None),
+            TunnelEnd::Idle if context.drain.phase() == Phase::Expired => ("LR", "drain_timeout", None),
+            TunnelEnd::Idle => ("SI", "tunnel_idle", None),
+            TunnelEnd::MaxDuration => ("DT", "tunnel_max_duration", None),
+            TunnelEnd::ClientFailed(error) => ("DC", "client_gone", Some(error.to_string())),
+            TunnelEnd::UpstreamFailed(error) => ("UR", "upstream_reset", Some(error.to_string())),
+        };
+        (self.record.flag, self.record.reason) = (flag, reason);
+        self.record.detail = detail.map(String::into_boxed_str);
+        if !matches!(end, TunnelEnd::Finished) {
+            // Whoever is still there must not take this for an orderly end.
+            connection.reset();
+            let _ = socket2::SockRef::from(&self.upstream.stream).set_linger(Some(std::time::Duration::ZERO));
+        }
+        self.record.finish(connection);
+    }
+}

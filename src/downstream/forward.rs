@@ -1,0 +1,268 @@
+//! Sending a request on, and its answer back: which connection, how often, and what is kept of it.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Instant;
+
+use super::answer::{Answer, Answered, Asked};
+use super::body::{Body, BodyFault, Relay};
+use super::connection::Next;
+use super::fault::Fault;
+use super::io::write_all;
+use super::retry::{Failure, Tries};
+use super::stream::{Exchange, Forward, consume};
+use super::tunnel::Ways;
+use crate::cluster::{Cluster, RequestPermit};
+use crate::codec::framing::Framing;
+use crate::event_loop::Buffer;
+use crate::upstream::{UpstreamConnection, count};
+
+/// A whole body up to this size that came with its head leaves with it, in one write.
+const BODY_AT_HAND: u64 = 16 * 1024;
+
+impl Exchange<'_> {
+    /// Sends the request on and its answer back.
+    pub(super) async fn forward(&mut self, mut forward: Forward, mut buffer: Option<Buffer>) -> Next {
+        let began = Cell::new(false);
+        let result = self.try_forward(&mut forward, &mut buffer, &began).await;
+        match result {
+            Ok((answered, upstream, permit)) => self.after_answer(answered, upstream, permit, buffer),
+            Err(fault) if began.get() => self.cut(fault),
+            Err(fault) => Box::pin(self.refuse(fault, forward.framing, buffer)).await,
+        }
+    }
+
+    async fn try_forward(
+        &mut self,
+        forward: &mut Forward,
+        buffer: &mut Option<Buffer>,
+        began: &Cell<bool>,
+    ) -> Result<(Answered, UpstreamConnection, RequestPermit), Fault> {
+        let cluster = self.context.clusters.get(&forward.authority).map_err(Fault::Dns)?;
+        self.record.cluster = Some(cluster.clone());
+        let permit = cluster.admit_request()?;
+        self.take_body_at_hand(forward, buffer);
+        let (answered, upstream) = match cluster.options().max_stream_duration {
+            None => self.try_until_answered(&cluster, forward, buffer, began).await?,
+            Some(limit) => {
+                let end = tokio::time::Instant::from_std(self.record.started + limit);
+                // Boxed, so that streams without this limit do not carry the tries twice.
+                let tries = Box::pin(self.try_until_answered(&cluster, forward, buffer, began));
+                tokio::time::timeout_at(end, tries).await.unwrap_or(Err(Fault::MaxDuration))?
+            }
+        };
+        Ok((answered, upstream, permit))
+    }
+
+    async fn try_until_answered(
+        &mut self,
+        cluster: &Rc<Cluster>,
+        forward: &Forward,
+        buffer: &mut Option<Buffer>,
+        began: &Cell<bool>,
+    ) -> Result<(Answered, UpstreamConnection), Fault> {
+        let may_repeat = forward.idempotent && forward.framing == Framing::None;
+        let mut tries = Tries::default();
+        let mut kept = cluster.check_out(may_repeat);
+        loop {
+            self.record.reused = kept.is_some();
+            let connected = match kept.take() {
+                Some(upstream) => Ok(upstream),
+                None => {
+                    cluster.preconnect(&self.snapshot);
+                    Box::pin(self.connect_upstream(cluster)).await
+                }
+            };
+            let fault = match connected {
+                Ok(mut upstream) => {
+                    upstream.requests += 1;
+                    self.record.endpoint = Some(upstream.endpoint);
+                    match self.attempt(&mut upstream, forward, buffer, began).await {
+                        Ok(answered) => {
+                            tries.succeeded(cluster);
+                            return Ok((answered, upstream));
+                        }
+                        Err(fault) => fault,
+                    }
+                }
+                Err(fault) => fault,
+            };
+            let repeatable = may_repeat && self.record.first_byte.is_none();
+            match tries.after(&Failure { fault: &fault, reused: self.record.reused, repeatable }, cluster)? {
+                None => return Err(fault),
+                Some(wait) if wait.is_zero() => {}
+                Some(wait) => tokio::time::sleep(wait).await,
+            }
+        }
+    }
+
+    /// Lets a small body that is here already leave with its head; it can then be sent again, too.
+    fn take_body_at_hand(&mut self, forward: &mut Forward, buffer: &mut Option<Buffer>) {
+        if let (Framing::Length(length @ ..=BODY_AT_HAND), Some(held)) = (forward.framing, &buffer)
+            && let Some(body) = held.bytes().get(..length as usize)
+        {
+            self.out.extend_from_slice(body);
+            self.record.received.set(length);
+            consume(buffer, length as usize);
+            forward.framing = Framing::None;
+        }
+    }
+
+    pub(super) async fn connect_upstream(&mut self, cluster: &Rc<Cluster>) -> Result<UpstreamConnection, Fault> {
+        let connected = cluster.connect(&self.snapshot.address_rules).await?;
+        self.record.dns = connected.dns;
+        self.record.connect = Some(connected.connect);
+        self.record.endpoint = Some(connected.connection.endpoint);
+        Ok(connected.connection)
+    }
+
+    /// One try on one connection. A fault leaves `began` unset as long as the client has got nothing.
+    async fn attempt(
+        &mut self,
+        upstream: &mut UpstreamConnection,
+        forward: &Forward,
+        buffer: &mut Option<Buffer>,
+        began: &Cell<bool>,
+    ) -> Result<Answered, Fault> {
+        let context = &*self.context;
+        let cluster = self.record.cluster.as_ref().expect("chosen before an attempt");
+        count!(cluster.counts(), upstream_rq_total);
+        let cluster_options = cluster.options();
+        let expires = self.connection.expires();
+        let deadline = &self.connection.deadline;
+        let (mut client_reader, mut client_writer) = self.connection.stream.split();
+        let (mut upstream_reader, mut upstream_writer) = upstream.stream.split();
+        let uploaded = Cell::new(forward.framing == Framing::None);
+        let mut out = context.event_loop.scratch.lend();
+        let answer = Answer {
+            context,
+            options: &self.options,
+            deadline,
+            idle_timeout: cluster_options.stream_idle_timeout,
+            request_timeout: cluster_options.request_timeout,
+            request_ended: Cell::new(None),
+            try_ends: cluster_options.per_try_timeout.map(|limit| Instant::now() + limit),
+            try_ends_first: Cell::new(false),
+            asked: Asked { kind: forward.kind, to: self.to, upgrade: forward.upgrade, expires },
+            uploaded: &uploaded,
+            began,
+            first_byte: Cell::new(None),
+            status: Cell::new(None),
+            sent: &self.record.sent,
+            heads_sent: &self.record.heads_sent,
+        };
+        deadline.set(cluster_options.stream_idle_timeout);
+        let result = if uploaded.get() {
+            match deadline.limit(write_all(&mut upstream_writer, &mut [std::io::IoSlice::new(&self.out)])).await {
+                None => Err(Fault::StreamIdle),
+                Some(Err(error)) => Err(Fault::UpstreamReset(error)),
+                Some(Ok(())) => {
+                    let answered = answer.run(&mut upstream_reader, &mut client_writer, &mut out);
+                    unless_reset(answered, &client_reader).await
+                }
+            }
+        } else {
+            let body = Body::new(forward.framing, forward.framing, self.options.max_request_headers, &self.options);
+            let relay = Relay {
+                event_loop: &context.event_loop,
+                deadline,
+                idle_timeout: cluster_options.stream_idle_timeout,
+                moved: &self.record.received,
+            };
+            let upload = body.relay(&mut client_reader, &mut upstream_writer, &self.out, buffer, &relay);
+            let answered = answer.run(&mut upstream_reader, &mut client_writer, &mut out);
+            let sent = || {
+                uploaded.set(true);
+                answer.set_patience();
+            };
+            Box::pin(both_ways(upload, answered, sent)).await
+        };
+        let (first_byte, status) = (answer.first_byte.get(), answer.status.get());
+        self.record.first_byte = first_byte.map(|at| at.duration_since(self.record.started));
+        self.record.status = status;
+        if let Some(status) = status {
+            cluster.counts().cluster.count_status(status);
+        }
+        result
+    }
+
+    /// Gives the upstream connection back where it is fit for another exchange, and writes the record.
+    fn after_answer(&mut self, answered: Answered, upstream: UpstreamConnection, permit: RequestPermit, buffer: Option<Buffer>) -> Next {
+        if answered.upgraded {
+            return Next::Tunnel(self.tunnel(upstream, Ways::new(buffer, answered.rest), Some(permit)));
+        }
+        if answered.reusable
+            && let Some(cluster) = &self.record.cluster
+        {
+            cluster.check_in(upstream, Instant::now());
+        }
+        self.record.finish(self.connection);
+        match (answered.reset, answered.keeps_alive) {
+            (true, _) => Next::Cut { reset: true },
+            (false, true) => Next::Request(buffer),
+            (false, false) => Next::Close,
+        }
+    }
+}
+
+fn upload_fault(fault: BodyFault) -> Fault {
+    match fault {
+        BodyFault::SourceClosed | BodyFault::SourceFailed(_) => Fault::ClientGone,
+        BodyFault::Malformed(refusal) => Fault::Request(refusal),
+        BodyFault::SinkFailed(error) => Fault::UpstreamReset(error),
+        BodyFault::Idle { source: true } => Fault::BodyTimeout,
+        BodyFault::Idle { source: false } => Fault::StreamIdle,
+    }
+}
+
+/// Sends the body while the answer may be coming already; ends with the answer, or with a fault of the
+/// client's in the body.
+async fn both_ways(
+    upload: impl Future<Output = Result<(), BodyFault>>,
+    answered: impl Future<Output = Result<Answered, Fault>>,
+    uploaded: impl Fn(),
+) -> Result<Answered, Fault> {
+    let mut upload = std::pin::pin!(upload);
+    let mut answered = std::pin::pin!(answered);
+    let mut uploading = true;
+    std::future::poll_fn(|task| {
+        if uploading && let Poll::Ready(result) = upload.as_mut().poll(task) {
+            uploading = false;
+            match result {
+                Ok(()) => uploaded(),
+                // It may have answered before it closed.
+                Err(BodyFault::SinkFailed(_)) => {}
+                Err(fault) => return Poll::Ready(Err(upload_fault(fault))),
+            }
+        }
+        answered.as_mut().poll(task)
+    })
+    .await
+}
+
+/// Runs `future`, but ends it when the client resets its connection meanwhile. A mere end of its
+/// sending is no reason: it may well wait for the answer.
+async fn unless_reset<T>(future: impl Future<Output = Result<T, Fault>>, client: &tokio::net::tcp::ReadHalf<'_>) -> Result<T, Fault> {
+    let mut future = std::pin::pin!(future);
+    let client = client.as_ref();
+    let mut watching = true;
+    std::future::poll_fn(|task| {
+        if let Poll::Ready(output) = future.as_mut().poll(task) {
+            return Poll::Ready(output);
+        }
+        if watching && client.poll_read_ready(task).is_ready() {
+            let mut byte = [std::mem::MaybeUninit::uninit()];
+            match client.try_io(tokio::io::Interest::READABLE, || socket2::SockRef::from(client).peek(&mut byte)) {
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    task.waker().wake_by_ref();
+                }
+                Err(_) => return Poll::Ready(Err(Fault::ClientGone)),
+                // Sent ahead, or ended: either way there is nothing more to learn.
+                Ok(_) => watching = false,
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
