@@ -337,6 +337,21 @@ def a_log_file_is_rotated():
 
 
 @step
+def a_full_disk_stops_no_traffic():
+    run("systemctl stop outrider; mount -t tmpfs -o size=64k tmpfs /var/log/outrider; chown outrider: /var/log/outrider; systemctl start outrider")
+    since = run("date '+%Y-%m-%d %H:%M:%S'").strip()
+    with Load(kept=0, tunnels=0) as load:
+        time.sleep(2)
+    told = [line for line in run(f"journalctl --unit outrider --no-pager --output cat --since '{since}'").splitlines() if "access log" in line]
+    lost = run("curl --silent --unix-socket /run/outrider/admin.sock 'http://localhost/stats?filter=access_log'")
+    run("systemctl stop outrider; umount /var/log/outrider; systemctl start outrider")
+    expect(not load.failures, load.figures())
+    expect(len(told) == 1, f"told {len(told)} times: {told[:3]}")
+    expect(re.search(r"write_failed\S*: [1-9]", lost), lost)
+    return load.figures()
+
+
+@step
 def a_socket_unit_serves_a_low_port():
     run("systemctl stop outrider; systemctl start outrider.socket; systemctl start outrider")
     expect(once(address=("127.0.0.1", 80))[0] == 200, "port 80 does not serve")

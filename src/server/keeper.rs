@@ -56,7 +56,7 @@ impl Keeper {
 
     fn take(&mut self, name: String, descriptor: OwnedFd) {
         let Some((socket, address)) = listening(descriptor) else {
-            tracing::warn!(name, "this descriptor from the service manager is no listening TCP socket; leaving it alone");
+            tracing::warn!(name, "this descriptor from the service manager is no listening TCP socket, and is closed");
             return;
         };
         match parse_name(&name) {

@@ -122,7 +122,6 @@ impl Server {
     fn start(config: Config, options: &Options, logging: logging::Handle) -> Result<(Server, Services), String> {
         check_egress(&config.cluster)?;
         let notifier = Arc::new(Notifier::from_environment());
-        // Before anything opens a file: passed descriptors are told from others by their numbers alone.
         let keeper = Keeper::from_environment(notifier.clone());
         let count = config.server.workers.unwrap_or_else(cpus::usable).get();
         let connection_limit = descriptors::raise_limit(count);
