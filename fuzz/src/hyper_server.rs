@@ -37,7 +37,8 @@ pub fn serve(stream: &[u8], read_size: usize) -> Vec<Served> {
     });
     let pipe = Pipe { left: stream.to_vec(), at: 0, read_size };
     // Its errors show in what was not served.
-    let _ = RUNTIME.with(|runtime| runtime.block_on(http1::Builder::new().half_close(true).max_headers(200).serve_connection(pipe, service)));
+    let _ =
+        RUNTIME.with(|runtime| runtime.block_on(http1::Builder::new().half_close(true).max_headers(200).serve_connection(pipe, service)));
     served.into_inner()
 }
 

@@ -66,7 +66,8 @@ pub fn elements(lines: &[Line], name: &str) -> Vec<Vec<u8>> {
 
 /// Holds `actual` against `expected`, names in the format that was chosen.
 pub fn assert_same(actual: &[Line], expected: &[Line], format: HeaderKeyFormat) {
-    let formatted: Vec<Line> = expected.iter().map(|line| Line { name: with_format(&line.name, format), rest: line.rest.clone() }).collect();
+    let formatted: Vec<Line> =
+        expected.iter().map(|line| Line { name: with_format(&line.name, format), rest: line.rest.clone() }).collect();
     assert_eq!(actual, formatted);
 }
 

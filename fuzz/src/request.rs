@@ -108,7 +108,8 @@ fn expected_request_line(request: &Request<'_>, to: &AbsoluteTarget<'_>, options
 fn expected_fields(request: &Request<'_>, lines: &[Line], to: &AbsoluteTarget<'_>, options: &Http1) -> Vec<Line> {
     const ALWAYS_DROPPED: [&str; 7] =
         ["connection", "proxy-connection", "keep-alive", "te", "transfer-encoding", "proxy-authorization", "http2-settings"];
-    const NEVER_NAMED: [&str; 8] = ["host", "content-length", "trailer", "via", "date", "max-forwards", "expect", "upgrade"];
+    // "Close" is an option, and a reserved name that no field has.
+    const NEVER_NAMED: [&str; 8] = ["close", "host", "content-length", "via", "date", "max-forwards", "expect", "upgrade"];
     let named = elements(lines, "connection");
     let counts = request.method == b"OPTIONS" || request.method == b"TRACE";
     let trailers = options.enable_trailers && elements(lines, "te").iter().any(|element| element == b"trailers");

@@ -202,7 +202,8 @@ impl<'b> Request<'b> {
         let mut length_written = false;
         for field in self.fields.iter(self.head) {
             match field.kind {
-                Kind::Other if self.connection.names(field.name) => {}
+                // Never true of what keeps a message safe or routable.
+                _ if self.connection.names(field.name) => {}
                 // Known names hold no underscore.
                 Kind::Other if drops_underscores && field.name.contains(&b'_') => {}
                 // What it announces does not come.

@@ -144,7 +144,8 @@ impl<'b> Response<'b> {
         let mut length_written = false;
         for field in self.fields.iter(self.head) {
             match field.kind {
-                Kind::Other if self.connection.names(field.name) => {}
+                // Never true of what keeps a message safe or routable.
+                _ if self.connection.names(field.name) => {}
                 Kind::Trailer if !options.enable_trailers => {}
                 Kind::ContentLength => {
                     if self.may_have_length() && !std::mem::replace(&mut length_written, true) {

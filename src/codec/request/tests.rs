@@ -147,6 +147,14 @@ fn forward(head: &[u8], options: &Http1) -> Result<(Vec<u8>, Framing), Refusal> 
     Ok((out, request.framing))
 }
 
+/// Also a field that means something to us ends here when Connection names it (RFC 9110 section 7.6.1).
+#[test]
+fn connection_may_name_trailer() {
+    let head = b"GET http://a/ HTTP/1.1\r\nHost: a\r\nTrailer: X-Sum\r\nConnection: trailer, host\r\n\r\n";
+    let (out, _) = forward(head, &Http1::default()).expect("is valid");
+    assert_eq!(out.escape_ascii().to_string(), b"GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 outrider\r\n\r\n".escape_ascii().to_string());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 400 }))]
 

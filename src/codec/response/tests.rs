@@ -79,6 +79,18 @@ fn case() -> impl Strategy<Value = Case> {
     )
 }
 
+/// Also a field that means something to us ends here when Connection names it (RFC 9110 section 7.6.1).
+#[test]
+fn connection_may_name_what_we_know() {
+    let head = b"HTTP/1.1 204 \r\nTrailer: x\r\nHTTP2-Settings: x\r\nDate: x\r\nConnection: trailer, http2-settings, date\r\n\r\n";
+    let mut index = FieldIndex::default();
+    let response = Response::parse(head, RequestKind::Other, &Http1::default(), &mut index).expect("is valid");
+    let mut out = Vec::new();
+    let reframed = Reframed { framing: response.framing, connection: ConnectionField::Absent };
+    response.write_forwarded(reframed, &Http1::default(), || DATE, &mut out);
+    assert_eq!(out.escape_ascii().to_string(), b"HTTP/1.1 204 \r\nDate: x\r\nVia: 1.1 outrider\r\n\r\n".escape_ascii().to_string());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 400 }))]
 
