@@ -88,13 +88,14 @@ pub fn serve(
     context.stats.downstream_cx_active.increment();
     let deadline = context.event_loop.deadlines.register();
     let cohort = context.drain.cohort();
-    let connection =
+    let mut connection =
         Connection { context, listener, stream, client, deadline, opened: Instant::now(), requests: 0, _place: place, _cohort: cohort };
-    connection.run()
+    // Moved in and used in place: an `async fn` that took it by value would hold it twice.
+    async move { connection.run().await }
 }
 
 impl Connection {
-    async fn run(mut self) {
+    async fn run(&mut self) {
         let mut early = None;
         loop {
             if early.is_none() {
@@ -106,10 +107,10 @@ impl Connection {
                 }
             }
             // Boxed, so that a connection between requests is small; and gone before what comes next.
-            let next = Box::pin(exchange(&mut self, early.take())).await;
+            let next = Box::pin(exchange(self, early.take())).await;
             match next {
                 Next::Request(bytes) => early = bytes,
-                Next::Tunnel(tunnel) => return Box::pin(tunnel.run(&mut self)).await,
+                Next::Tunnel(tunnel) => return Box::pin(tunnel.run(self)).await,
                 Next::Close => return Box::pin(self.linger()).await,
                 Next::Cut { reset } => {
                     if reset {
