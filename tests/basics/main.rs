@@ -11,6 +11,7 @@ mod life;
 mod mishaps;
 mod names;
 mod serving;
+mod tls_front;
 
 use kit::Peer;
 

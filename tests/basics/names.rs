@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::kit::{Answer, DnsServer, Proxy, ProxyBuilder, Script, ScriptedOrigin};
+use crate::tls_front::TlsFront;
 use crate::{fetch, get, response};
 
 fn setting() -> (DnsServer, ScriptedOrigin, ProxyBuilder) {
@@ -168,4 +169,28 @@ fn names_are_bounded() {
         .collect();
     assert_eq!(statuses[..4], [200; 4], "{statuses:?}");
     assert!(statuses[4..].iter().all(|status| matches!(status, 200 | 503)), "{statuses:?}");
+}
+
+/// DNS over TLS (RFC 7858): asked of a server whose certificate is trusted and has the right name, and of no other.
+#[test]
+fn names_over_tls() {
+    let (dns, origin, builder) = setting();
+    dns.resolve("origin.test", &["127.0.0.1"]);
+    let front = TlsFront::start("resolver.test", dns.address());
+    let directory = tempfile::tempdir().expect("a place for temporary files");
+    let roots = directory.path().join("roots.pem");
+    std::fs::write(&roots, &front.certificate).expect("writable");
+    let proxy = builder
+        .with("dns", &format!("servers = [\"tls://{}#resolver.test\"]", front.address))
+        .environment("SSL_CERT_FILE", roots.display().to_string())
+        .start();
+    fetch(&mut proxy.client(), &format!("origin.test:{}", origin.port()), "/");
+    assert_eq!(dns.tcp_queries(), 2, "A and AAAA, and none of them in the clear");
+    let wrong = Proxy::builder()
+        .with("dns", &format!("servers = [\"tls://{}#other.test\"]", front.address))
+        .environment("SSL_CERT_FILE", roots.display().to_string())
+        .start();
+    let authority = format!("origin.test:{}", origin.port());
+    assert_eq!(wrong.client().send(get(&authority, "/")).expect_response().head.status(), 502);
+    assert_eq!(dns.tcp_queries(), 2, "nothing was asked of a server with another name");
 }

@@ -28,6 +28,7 @@ pub struct ProxyBuilder {
     tables: Vec<(&'static str, Vec<String>)>,
     more: String,
     log_level: Option<String>,
+    environment: Vec<(&'static str, String)>,
 }
 
 /// Lines that a process printed.
@@ -50,7 +51,7 @@ pub struct LogEntry(serde_json::Value);
 impl Proxy {
     pub fn builder() -> ProxyBuilder {
         // A resolver that refuses at once, lest a forgotten name go out to the network.
-        ProxyBuilder { tables: Vec::new(), more: String::new(), log_level: None }
+        ProxyBuilder { tables: Vec::new(), more: String::new(), log_level: None, environment: Vec::new() }
             .with("server", "workers = 1\ndrain_timeout = \"5s\"")
             .with("listener", "name = \"test\"\naddresses = [\"127.0.0.1:0\"]")
             .with("dns", "servers = [\"udp://127.0.0.1:1\"]")
@@ -310,6 +311,11 @@ impl ProxyBuilder {
         self
     }
 
+    pub fn environment(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.environment.push((name, value.into()));
+        self
+    }
+
     pub fn text(&self) -> String {
         let mut text = String::new();
         for (name, lines) in &self.tables {
@@ -329,6 +335,7 @@ impl ProxyBuilder {
         if let Some(level) = &self.log_level {
             command.args(["--log-level", level]);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let mut child = command.spawn().expect("the binary is built");
         let standard_output = Captured::read(child.stdout.take().expect("piped"));
         let standard_error = Captured::read(child.stderr.take().expect("piped"));
