@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
-use super::io::{end_write_half, fill};
+use super::io::{end_write_half, fill, poll_fill};
 use super::stream::exchange;
 use super::{Context, Listener};
 use crate::drain::Cohort;
@@ -99,7 +100,7 @@ impl Connection {
         let mut early = None;
         loop {
             if early.is_none() {
-                match self.expect_request().await {
+                match self.expect_request(&mut early).await {
                     Waited::Bytes => {}
                     Waited::Ended => return,
                     Waited::TimedOut => return self.context.stats.downstream_cx_idle_timeout.increment(),
@@ -122,15 +123,17 @@ impl Connection {
         }
     }
 
-    /// Waits for the first byte of a request, holding nothing.
-    async fn expect_request(&mut self) -> Waited {
+    /// Waits for the first bytes of a request, holding nothing, and reads them. (A new socket passes for
+    /// readable until it was tried once, so readiness alone would not do.)
+    async fn expect_request(&mut self, bytes: &mut Option<Buffer>) -> Waited {
         let idle_timeout = self.listener.http1.borrow().idle_timeout;
         let left = self.expires().map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
         self.deadline.set(idle_timeout.min(left));
         let mut draining = false;
         std::future::poll_fn(|context| {
-            if let std::task::Poll::Ready(readiness) = self.stream.poll_read_ready(context) {
-                return std::task::Poll::Ready(if readiness.is_ok() { Waited::Bytes } else { Waited::Ended });
+            let (mut reader, _) = self.stream.split();
+            if let Poll::Ready(read) = poll_fill(&mut reader, bytes, &self.context.event_loop.buffers, context) {
+                return Poll::Ready(if matches!(read, Ok(1..)) { Waited::Bytes } else { Waited::Ended });
             }
             if self.context.drain.has_begun() && !draining {
                 draining = true;

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -13,36 +13,33 @@ use crate::event_loop::{Buffer, Buffers};
 /// Waits without a buffer until bytes are there, then lends one if `slot` has none, and reads.
 /// Zero is the end. The buffer in `slot` must have room.
 pub(super) async fn fill(reader: &mut ReadHalf<'_>, slot: &mut Option<Buffer>, buffers: &Buffers) -> io::Result<usize> {
-    poll_fn(|context| {
-        let buffer = match slot {
-            Some(buffer) => buffer,
-            None => {
-                ready!(reader.as_ref().poll_read_ready(context))?;
-                slot.insert(buffers.lend())
-            }
-        };
-        let mut room = ReadBuf::new(buffer.room());
-        // AsyncRead, not try_read: after a short read it knows that the socket is empty, which
-        // saves the read that would only say so.
-        match Pin::new(&mut *reader).poll_read(context, &mut room) {
-            Poll::Ready(Ok(())) => {
-                let count = room.filled().len();
-                buffer.add(count);
-                if buffer.is_empty() {
-                    *slot = None;
-                }
-                Poll::Ready(Ok(count))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => {
-                if buffer.is_empty() {
-                    *slot = None;
-                }
-                Poll::Pending
-            }
+    poll_fn(|context| poll_fill(reader, slot, buffers, context)).await
+}
+
+/// One look of [`fill`].
+pub(super) fn poll_fill(
+    reader: &mut ReadHalf<'_>,
+    slot: &mut Option<Buffer>,
+    buffers: &Buffers,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let buffer = match slot {
+        Some(buffer) => buffer,
+        None => {
+            ready!(reader.as_ref().poll_read_ready(context))?;
+            slot.insert(buffers.lend())
         }
-    })
-    .await
+    };
+    let mut room = ReadBuf::new(buffer.room());
+    // AsyncRead, not try_read: after a short read it knows that the socket is empty, which saves
+    // the read that would only say so.
+    let read = Pin::new(reader).poll_read(context, &mut room);
+    let count = room.filled().len();
+    buffer.add(count);
+    if buffer.is_empty() {
+        *slot = None;
+    }
+    read.map_ok(|()| count)
 }
 
 /// Writes all of `slices`, in order.
