@@ -13,6 +13,9 @@ pub struct Field<'b> {
     pub kind: Kind,
 }
 
+/// Fields that a head may have without an allocation to read it; `max_headers_count` may allow more.
+pub(super) const USUAL_FIELDS: usize = 128;
+
 /// Where the fields of one head lie in its bytes. Kept by a worker and used again, so that reading
 /// a head allocates nothing.
 #[derive(Debug, Default)]

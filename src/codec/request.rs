@@ -5,14 +5,11 @@ use std::mem::MaybeUninit;
 use httparse::Header;
 
 use super::Refusal;
-use super::field::{ConnectionOptions, Field, FieldIndex, Kind, list};
+use super::field::{ConnectionOptions, Field, FieldIndex, Kind, USUAL_FIELDS, list};
 use super::framing::{Framing, FramingFields, is_canonical_length, wants_trailers};
 use super::target::{AbsoluteTarget, Target};
 use super::write::{HeadWriter, Via};
 use crate::config::{Http1, UnderscoresAction};
-
-/// Fields that a head holds without an allocation; `max_headers_count` may allow more.
-const USUAL_FIELDS: usize = 128;
 
 /// A request head that passed every check, borrowed from the bytes it arrived in.
 #[derive(Debug)]

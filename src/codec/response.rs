@@ -5,14 +5,11 @@ use std::mem::MaybeUninit;
 use httparse::Header;
 
 use super::Refusal;
-use super::field::{ConnectionOptions, FieldIndex, Kind};
+use super::field::{ConnectionOptions, FieldIndex, Kind, USUAL_FIELDS};
 use super::framing::{Framing, FramingFields, is_canonical_length};
 use super::request::{first_line, refusal};
 use super::write::{HeadWriter, Via};
 use crate::config::Http1;
-
-/// Fields that a head may have without an allocation; `max_headers_count` may allow more.
-const USUAL_FIELDS: usize = 128;
 
 /// A response head that passed every check, borrowed from the bytes it arrived in.
 #[derive(Debug)]
