@@ -142,7 +142,7 @@ pub fn check(file: Option<PathBuf>) -> ExitCode {
     // A closed pipe is no reason to panic, and there is nobody left to tell.
     match config::load(file.as_deref()) {
         Ok(loaded) => {
-            let _ = writeln!(io::stdout(), "{}: ok\n{}", loaded.source, summary(&loaded.config));
+            let _ = writeln!(io::stdout(), "{}: ok\n{}", loaded.sources.join(": ok\n"), summary(&loaded.config));
             ExitCode::SUCCESS
         }
         Err(report) => {

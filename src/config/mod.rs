@@ -13,6 +13,7 @@ mod form;
 mod keys;
 mod load;
 mod report;
+mod sources;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -1,26 +1,28 @@
-//! Every mistake of one file, shown as compilers show theirs: where, what, and how to put it right.
+//! Every mistake of one configuration, shown as compilers show theirs: where, what, and how to put it right.
 
 use std::fmt;
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, renderer::DecorStyle};
 
-/// A place in the text, in bytes.
+use super::sources::{Source, Sources};
+
+/// A place in the texts, in bytes of their common numbering.
 pub(super) type Span = Range<usize>;
 
-/// Why a file cannot be used. Holds the text, so that it can be quoted.
+/// Why a configuration cannot be used. Holds the texts, so that they can be quoted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    pub(super) name: String,
-    pub(super) text: String,
-    pub(super) mistakes: Vec<Mistake>,
+    sources: Sources,
+    mistakes: Vec<Mistake>,
 }
 
 /// One mistake and its remedy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mistake {
-    /// `None` where the file as a whole is meant.
-    pub(super) span: Option<Span>,
+    pub(super) span: Span,
+    /// The file that `span` is in is meant as a whole.
+    pub(super) is_of_file: bool,
     pub message: String,
     /// Empty where the message says it all.
     pub help: String,
@@ -30,11 +32,12 @@ pub struct Mistake {
 
 impl Mistake {
     pub(super) fn at(span: Span, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { span: Some(span), message: message.into(), help: help.into(), related: None }
+        Self { span, is_of_file: false, message: message.into(), help: help.into(), related: None }
     }
 
-    pub(super) fn of_file(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { span: None, message: message.into(), help: help.into(), related: None }
+    /// `offset` is where the file begins.
+    pub(super) fn of_file(offset: usize, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { is_of_file: true, ..Self::at(offset..offset, message, help) }
     }
 }
 
@@ -42,20 +45,29 @@ impl Report {
     /// So many are quoted; whoever has more has one mistake, many times.
     const SHOWN: usize = 100;
 
-    /// Puts the mistakes in the order of the text; `text` is what their spans point into.
-    pub(super) fn new(name: &str, text: &str, mut mistakes: Vec<Mistake>) -> Self {
-        mistakes.sort_by_key(|mistake| mistake.span.as_ref().map(|span| (span.start, span.end)));
-        Self { name: name.to_owned(), text: text.to_owned(), mistakes }
+    /// Puts the mistakes in the order of the texts, which are what their spans point into.
+    pub(super) fn new(sources: Sources, mut mistakes: Vec<Mistake>) -> Self {
+        mistakes.sort_by_key(|mistake| (mistake.span.start, !mistake.is_of_file, mistake.span.end));
+        Self { sources, mistakes }
     }
 
     pub fn mistakes(&self) -> &[Mistake] {
         &self.mistakes
     }
 
+    /// The name of the file that a mistake is in.
+    pub fn file(&self, mistake: &Mistake) -> &str {
+        &self.sources.find(mistake.span.start).name
+    }
+
     /// The line that a mistake is on, counted from 1.
     pub fn line(&self, mistake: &Mistake) -> Option<usize> {
-        let start = self.within_text(mistake.span.as_ref()?).start;
-        Some(self.text[..start].matches('\n').count() + 1)
+        if mistake.is_of_file {
+            return None;
+        }
+        let source = self.sources.find(mistake.span.start);
+        let start = within_text(source, &mistake.span).start;
+        Some(source.text[..start].matches('\n').count() + 1)
     }
 
     /// The whole report, in colour for a terminal.
@@ -70,19 +82,33 @@ impl Report {
         if count > Self::SHOWN {
             shown.push_str(&format!("and {} more\n\n", count - Self::SHOWN));
         }
-        shown.push_str(&format!("{}: {count} {}\n", self.name, if count == 1 { "mistake" } else { "mistakes" }));
+        for source in self.sources.iter() {
+            let count = self.mistakes.iter().filter(|mistake| std::ptr::eq(self.sources.find(mistake.span.start), source)).count();
+            if count > 0 {
+                shown.push_str(&format!("{}: {count} {}\n", source.name, if count == 1 { "mistake" } else { "mistakes" }));
+            }
+        }
         shown
     }
 
     fn group<'a>(&'a self, mistake: &'a Mistake) -> Group<'a> {
         let title = Level::ERROR.primary_title(mistake.message.as_str());
-        let group = match &mistake.span {
-            None => title.elements([Level::NOTE.message(format!("in {}", self.name))]),
-            Some(span) => {
-                let snippet = Snippet::source(self.text.as_str()).path(self.name.as_str());
-                let related = mistake.related.as_ref();
-                let related = related.map(|(span, label)| AnnotationKind::Context.span(self.within_text(span)).label(*label));
-                title.element(snippet.annotation(AnnotationKind::Primary.span(self.within_text(span))).annotations(related))
+        let source = self.sources.find(mistake.span.start);
+        let group = if mistake.is_of_file {
+            title.elements([Level::NOTE.message(format!("in {}", source.name))])
+        } else {
+            let snippet = quoted(source).annotation(AnnotationKind::Primary.span(within_text(source, &mistake.span)));
+            match &mistake.related {
+                None => title.element(snippet),
+                Some((span, label)) => {
+                    let other = self.sources.find(span.start);
+                    let annotation = AnnotationKind::Context.span(within_text(other, span)).label(*label);
+                    if std::ptr::eq(other, source) {
+                        title.element(snippet.annotation(annotation))
+                    } else {
+                        title.element(snippet).element(quoted(other).annotation(annotation))
+                    }
+                }
             }
         };
         match mistake.help.as_str() {
@@ -90,13 +116,17 @@ impl Report {
             help => group.element(Level::HELP.message(help)),
         }
     }
+}
 
-    /// The parser may point past the end, or, in broken text, between the bytes of one character.
-    fn within_text(&self, span: &Span) -> Span {
-        let start = self.text.floor_char_boundary(span.start);
-        let end = self.text.ceil_char_boundary(span.end.max(start));
-        start..end
-    }
+fn quoted<'a>(source: &'a Source) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+    Snippet::source(source.text.as_str()).path(source.name.as_str())
+}
+
+/// A place in the source's own text. The parser may point past the end, or, in broken text, between the bytes of one character.
+fn within_text(source: &Source, span: &Span) -> Span {
+    let start = source.text.floor_char_boundary(span.start - source.offset);
+    let end = source.text.ceil_char_boundary((span.end - source.offset).max(start));
+    start..end
 }
 
 impl fmt::Display for Report {

@@ -1,7 +1,11 @@
-//! One table of the file while its keys are read. What was asked for is what is known: there is no
-//! second list of keys that could drift from the first.
+//! One table of the configuration while its keys are read. What was asked for is what is known: there is
+//! no second list of keys that could drift from the first.
+//!
+//! Several files may each have a part of the table. Its keys are read in all of them, so that a value is checked even
+//! where a later file has another in its place.
 
 use serde::Deserialize;
+use smallvec::SmallVec;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
@@ -14,43 +18,82 @@ pub(super) struct Table<'a> {
     /// As written in brackets: `cluster.override`; empty for the file itself.
     header: String,
     span: Span,
-    entries: &'a DeTable<'a>,
+    layers: Layers<'a>,
     known: Vec<&'static str>,
     mistakes: &'a mut Vec<Mistake>,
 }
 
+/// What one file has of a table.
+#[derive(Clone, Copy)]
+pub(super) struct Layer<'a> {
+    /// Where the file begins in the common numbering of places.
+    pub(super) offset: usize,
+    pub(super) entries: &'a DeTable<'a>,
+}
+
+/// In the order of the files.
+type Layers<'a> = Vec<Layer<'a>>;
+
+/// One file's value of a key.
+struct Found<'a> {
+    offset: usize,
+    value: &'a Spanned<DeValue<'a>>,
+}
+
+impl<'a> Found<'a> {
+    fn span(&self) -> Span {
+        self.span_of(self.value)
+    }
+
+    /// Where a part of the value is.
+    fn span_of(&self, part: &Spanned<DeValue<'_>>) -> Span {
+        let span = part.span();
+        span.start + self.offset..span.end + self.offset
+    }
+
+    fn as_layer(&self) -> Option<Layer<'a>> {
+        Some(Layer { offset: self.offset, entries: self.value.get_ref().as_table()? })
+    }
+}
+
 impl<'a> Table<'a> {
-    pub(super) fn read_root<T>(document: &'a DeTable<'a>, mistakes: &'a mut Vec<Mistake>, read: impl FnOnce(&mut Table<'_>) -> T) -> T {
-        let mut table = Table { header: String::new(), span: 0..0, entries: document, known: Vec::new(), mistakes };
+    pub(super) fn read_root<T>(layers: Layers<'a>, mistakes: &'a mut Vec<Mistake>, read: impl FnOnce(&mut Table<'_>) -> T) -> T {
+        let mut table = Table { header: String::new(), span: 0..0, layers, known: Vec::new(), mistakes };
         let result = read(&mut table);
         table.report_unknown();
         result
     }
 
-    /// Reads one value in the form `F`. Answers where it was written.
+    /// Reads one value in the form `F`; the last file's holds. Answers where that was written.
     pub(super) fn read<F: Form>(&mut self, key: &'static str, into: &mut F::Checked) -> Option<Span> {
-        let value = self.value(key)?;
-        if let Some(checked) = self.check::<F>(value) {
-            *into = checked;
+        let mut place = None;
+        for found in self.values(key) {
+            if let Some(checked) = self.check::<F>(found.value, found.span()) {
+                *into = checked;
+            }
+            place = Some(found.span());
         }
-        Some(value.span())
+        place
     }
 
-    /// Reads a list, each of whose items has the form `F`; it takes the place of the default.
+    /// Reads a list, each of whose items has the form `F`; it takes the place of the default, and of an earlier file's.
     /// Answers where each item was written, as far as they are right.
     pub(super) fn list<F: Form>(&mut self, key: &'static str, into: &mut Vec<F::Checked>) -> Vec<Span> {
-        let Some(value) = self.value(key) else { return Vec::new() };
-        let Some(items) = value.get_ref().as_array() else {
-            let help = format!("write a list, even of one: {key} = [{}]", F::example());
-            self.mistake(Mistake::at(value.span(), format!("`{key}` is a list"), help));
-            return Vec::new();
-        };
-        into.clear();
         let mut spans = Vec::new();
-        for item in items.iter() {
-            if let Some(checked) = self.check::<F>(item) {
-                into.push(checked);
-                spans.push(item.span());
+        for found in self.values(key) {
+            let Some(items) = found.value.get_ref().as_array() else {
+                let help = format!("write a list, even of one: {key} = [{}]", F::example());
+                self.mistake(Mistake::at(found.span(), format!("`{key}` is a list"), help));
+                continue;
+            };
+            into.clear();
+            spans.clear();
+            for item in items.iter() {
+                let span = found.span_of(item);
+                if let Some(checked) = self.check::<F>(item, span.clone()) {
+                    into.push(checked);
+                    spans.push(span);
+                }
             }
         }
         spans
@@ -58,43 +101,52 @@ impl<'a> Table<'a> {
 
     /// Like [`Table::list`], where an empty one would leave nothing that works.
     pub(super) fn filled_list<F: Form>(&mut self, key: &'static str, into: &mut Vec<F::Checked>) -> Vec<Span> {
-        if let Some(value) = self.value(key)
-            && value.get_ref().as_array().is_some_and(|items| items.is_empty())
-        {
-            let help = format!("name at least one, such as {}, or leave the key out", F::example());
-            self.mistake(Mistake::at(value.span(), format!("`{key}` is empty"), help));
+        for found in self.values(key) {
+            if found.value.get_ref().as_array().is_some_and(|items| items.is_empty()) {
+                let help = format!("name at least one, such as {}, or leave the key out", F::example());
+                self.mistake(Mistake::at(found.span(), format!("`{key}` is empty"), help));
+            }
         }
         self.list::<F>(key, into)
     }
 
-    /// Reads the table `[key]` if it is there; answers what the reading function did.
+    /// Reads the table `[key]` if it is there, as one of what all files have of it; answers what the reading function did.
     pub(super) fn table<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Table<'_>) -> T) -> Option<T> {
-        let value = self.value(key)?;
         let header = self.below(key);
-        let Some(entries) = value.get_ref().as_table() else {
-            let help = format!("write [{header}] and its keys below it");
-            self.mistake(Mistake::at(value.span(), format!("`{key}` is a table"), help));
-            return None;
-        };
-        Some(self.descend(header, value.span(), entries, read))
+        let (mut layers, mut span) = (Layers::new(), None);
+        for found in self.values(key) {
+            let Some(layer) = found.as_layer() else {
+                let help = format!("write [{header}] and its keys below it");
+                self.mistake(Mistake::at(found.span(), format!("`{key}` is a table"), help));
+                continue;
+            };
+            layers.push(layer);
+            span.get_or_insert_with(|| found.span());
+        }
+        Some(self.descend(header, span?, layers, read))
     }
 
-    /// Reads every `[[key]]`, in order.
+    /// Reads every `[[key]]`, in order, file by file.
     pub(super) fn tables(&mut self, key: &'static str, mut read: impl FnMut(&mut Table<'_>)) {
-        let Some(value) = self.value(key) else { return };
         let header = self.below(key);
         let wrong = |span| Mistake::at(span, format!("`{key}` may be there many times"), format!("write [[{header}]], with two brackets"));
-        let Some(items) = value.get_ref().as_array() else { return self.mistake(wrong(value.span())) };
-        for item in items.iter() {
-            match item.get_ref().as_table() {
-                Some(entries) => self.descend(header.clone(), item.span(), entries, &mut read),
-                None => self.mistake(wrong(item.span())),
+        for found in self.values(key) {
+            let Some(items) = found.value.get_ref().as_array() else {
+                self.mistake(wrong(found.span()));
+                continue;
+            };
+            for value in items.iter() {
+                let item = Found { value, ..found };
+                match item.as_layer() {
+                    Some(layer) => self.descend(header.clone(), item.span(), vec![layer], &mut read),
+                    None => self.mistake(wrong(item.span())),
+                }
             }
         }
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
-        self.entries.contains_key(key)
+        self.layers.iter().any(|layer| layer.entries.contains_key(key))
     }
 
     /// Where the table is, for what is missing from it.
@@ -114,25 +166,26 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn value(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+    /// What each file that has the key says.
+    fn values(&mut self, key: &'static str) -> SmallVec<[Found<'a>; 1]> {
         if !self.known.contains(&key) {
             self.known.push(key);
         }
-        self.entries.get(key)
+        self.layers.iter().filter_map(|layer| Some(Found { offset: layer.offset, value: layer.entries.get(key)? })).collect()
     }
 
     /// serde reads what is written, the form checks what it says.
-    fn check<F: Form>(&mut self, value: &Spanned<DeValue<'_>>) -> Option<F::Checked> {
+    fn check<F: Form>(&mut self, value: &Spanned<DeValue<'_>>, span: Span) -> Option<F::Checked> {
         let mistake = match F::Written::deserialize(ValueDeserializer::from(value.clone())) {
             Err(error) => {
                 // serde appends what it would have taken; that is the remedy, and the form's own is better.
                 let (message, expected) = error.message().split_once(", expected ").unwrap_or((error.message(), ""));
                 let help = F::remedy();
-                Mistake::at(value.span(), message, if help.is_empty() { format!("write {expected}") } else { help })
+                Mistake::at(span, message, if help.is_empty() { format!("write {expected}") } else { help })
             }
             Ok(written) => match F::check(written) {
                 Ok(checked) => return Some(checked),
-                Err(wrong) => Mistake::at(value.span(), wrong.message, wrong.help.unwrap_or_else(F::remedy)),
+                Err(wrong) => Mistake::at(span, wrong.message, wrong.help.unwrap_or_else(F::remedy)),
             },
         };
         self.mistake(mistake);
@@ -143,24 +196,27 @@ impl<'a> Table<'a> {
         if self.header.is_empty() { key.to_owned() } else { format!("{}.{key}", self.header) }
     }
 
-    fn descend<T>(&mut self, header: String, span: Span, entries: &DeTable<'_>, read: impl FnOnce(&mut Table<'_>) -> T) -> T {
-        let mut table = Table { header, span, entries, known: Vec::new(), mistakes: &mut *self.mistakes };
+    fn descend<T>(&mut self, header: String, span: Span, layers: Layers<'_>, read: impl FnOnce(&mut Table<'_>) -> T) -> T {
+        let mut table = Table { header, span, layers, known: Vec::new(), mistakes: &mut *self.mistakes };
         let result = read(&mut table);
         table.report_unknown();
         result
     }
 
     fn report_unknown(&mut self) {
-        for key in self.entries.keys() {
-            let name: &str = key.get_ref();
-            if self.known.contains(&name) {
-                continue;
+        for layer in &self.layers {
+            for key in layer.entries.keys() {
+                let name: &str = key.get_ref();
+                if self.known.contains(&name) {
+                    continue;
+                }
+                let place = if self.header.is_empty() { "a file".to_owned() } else { format!("[{}]", self.header) };
+                let nearest = nearest(name, &self.known).map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
+                let message = format!("unknown key `{}`{nearest}", name.escape_debug());
+                let help = format!("{place} has: {}", self.known.join(", "));
+                let span = key.span();
+                self.mistakes.push(Mistake::at(span.start + layer.offset..span.end + layer.offset, message, help));
             }
-            let place = if self.header.is_empty() { "a file".to_owned() } else { format!("[{}]", self.header) };
-            let nearest = nearest(name, &self.known).map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
-            let message = format!("unknown key `{}`{nearest}", name.escape_debug());
-            let help = format!("{place} has: {}", self.known.join(", "));
-            self.mistakes.push(Mistake::at(key.span(), message, help));
         }
     }
 }

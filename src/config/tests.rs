@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use super::*;
@@ -136,8 +137,100 @@ fn the_report_points_and_helps() {
 
 #[test]
 fn a_file_that_cannot_be_read_is_reported() {
-    let report = load(Some(std::path::Path::new("/nonexistent/outrider.toml"))).expect_err("there is no such file").to_string();
+    let report = load(Some(Path::new("/nonexistent/outrider.toml"))).expect_err("there is no such file").to_string();
     assert!(report.contains("cannot read the file") && report.contains("/nonexistent/outrider.toml"), "{report}");
+}
+
+/// Loads a main file and what lies in `conf.d` beside it.
+fn load_with(main: &str, drop_ins: &[(&str, &str)]) -> Result<Loaded, String> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("outrider.toml");
+    std::fs::write(&file, main).expect("written");
+    std::fs::create_dir(directory.path().join("conf.d")).expect("a directory");
+    for (name, text) in drop_ins {
+        std::fs::write(directory.path().join("conf.d").join(name), text).expect("written");
+    }
+    load(Some(&file)).map_err(|report| report.to_string().replace(directory.path().to_str().expect("UTF-8"), ""))
+}
+
+#[test]
+fn files_in_conf_d_add_to_the_main_one_in_the_order_of_their_names() {
+    let main = "[server]\nworkers = 1\ndrain_timeout = \"1s\"\n[tunnel]\nports = [443, 8443]\n[[listener]]\nname = \"a\"\naddresses = [\"127.0.0.1:1\"]\n\
+                [cluster]\ntcp_keepalive = { idle = \"60s\" }\n[[policy.rule]]\naction = \"allow\"\nmethods = [\"GET\"]\n";
+    let loaded = load_with(
+        main,
+        &[
+            ("20-late.toml", "server.workers = 3\n[[policy.rule]]\naction = \"deny\"\n[cluster.tcp_keepalive]\nprobes = 2\n"),
+            (
+                "10-early.toml",
+                "[server]\nworkers = 2\n[tunnel]\nports = [22]\n[policy]\ndefault = \"allow\"\n[[policy.rule]]\nname = \"early\"\naction = \"allow\"\n",
+            ),
+            ("B.toml", "[[listener]]\naddresses = [\"127.0.0.1:2\"]\n"),
+            (".hidden.toml", "nonsense"),
+            ("20-late.toml.bak", "nonsense"),
+            ("README", "nonsense"),
+        ],
+    );
+    let loaded = loaded.unwrap_or_else(|report| panic!("{report}"));
+    let names: Vec<_> = loaded.sources.iter().map(|source| source.rsplit('/').next().expect("a name")).collect();
+    assert_eq!(names, ["outrider.toml", "10-early.toml", "20-late.toml", "B.toml"]);
+    let config = loaded.config;
+    assert_eq!((config.server.workers, config.server.drain_timeout), (NonZeroUsize::new(3), Duration::from_secs(1)));
+    assert_eq!(config.tunnel.ports, [PortRange { first: 22, last: 22 }], "a list takes the place of the one before");
+    let listeners: Vec<_> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
+    assert_eq!(listeners, ["a", "127.0.0.1:2"]);
+    let keepalive = config.cluster.defaults.tcp.keepalive.expect("switched on");
+    assert_eq!((keepalive.idle, keepalive.probes), (Duration::from_secs(60), 2));
+    let rules: Vec<_> = config.policy.rules.iter().map(|rule| (rule.name.as_str(), rule.action)).collect();
+    assert_eq!(rules, [("rule 1", Action::Allow), ("early", Action::Allow), ("rule 3", Action::Deny)]);
+    assert_eq!(config.policy.default, Action::Allow);
+}
+
+#[test]
+fn every_mistake_of_every_file_is_told_in_one_run() {
+    let report = load_with(
+        "[server]\nworkers = \"many\"\n[[listener]]\nname = \"a\"\naddresses = [\"127.0.0.1:1\"]\n",
+        &[
+            ("1.toml", "[tunnel]\nports = [443\n"),
+            ("2.toml", "[server]\nworkers = 2\n[[listener]]\nname = \"a\"\naddresses = [\"127.0.0.1:2\"]\n"),
+            ("3.toml", "# nothing\nservre = 1"),
+        ],
+    )
+    .expect_err("these files have mistakes");
+    let places: Vec<_> = report.lines().filter_map(|line| line.trim_start().strip_prefix("--> ")).collect();
+    let expected = ["/outrider.toml:2:11", "/conf.d/1.toml:2:13", "/conf.d/2.toml:4:8", "/conf.d/3.toml:2:1"];
+    assert_eq!(places, expected, "{report}");
+    assert!(report.contains("::: /outrider.toml:4:8"), "the first of two is in another file: {report}");
+    assert!(report.contains("did you mean `server`?"), "{report}");
+    let sums = "/outrider.toml: 1 mistake\n/conf.d/1.toml: 1 mistake\n/conf.d/2.toml: 1 mistake\n/conf.d/3.toml: 1 mistake\n";
+    assert!(report.ends_with(sums), "{report}");
+}
+
+#[test]
+fn what_cannot_be_read_in_conf_d_is_a_mistake() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (file, drop_ins) = (directory.path().join("outrider.toml"), directory.path().join("conf.d"));
+    std::fs::write(&file, "nonsense = 1").expect("written");
+    let mistakes = || {
+        let report = load(Some(&file)).expect_err("there are mistakes");
+        let name = |mistake| Path::new(report.file(mistake)).file_name().expect("a name").to_string_lossy().into_owned();
+        report.mistakes().iter().map(|mistake| (name(mistake), report.line(mistake), mistake.message.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(mistakes().len(), 1, "there need not be a conf.d");
+
+    std::fs::create_dir_all(drop_ins.join("a.toml")).expect("a directory");
+    std::fs::write(drop_ins.join("b.toml"), b"a = 1\n\xff").expect("written");
+    std::os::unix::fs::symlink("/nonexistent", drop_ins.join("c.toml")).expect("a link");
+    std::os::unix::fs::symlink("/dev/null", drop_ins.join("d.toml")).expect("a link");
+    let found = mistakes();
+    let files: Vec<_> = found.iter().map(|(name, line, _)| (name.as_str(), *line)).collect();
+    assert_eq!(files, [("outrider.toml", Some(1)), ("a.toml", None), ("b.toml", None), ("c.toml", None)]);
+    assert_eq!(found[2].2, "the file is not UTF-8 (line 2)");
+    assert!(found[3].2.starts_with("cannot read the file: "), "{found:?}");
+
+    std::fs::remove_dir_all(&drop_ins).expect("removed");
+    std::fs::write(&drop_ins, "").expect("written");
+    assert!(mistakes()[1].2.starts_with("cannot read the directory: "), "{:?}", mistakes());
 }
 
 #[test]
@@ -190,7 +283,7 @@ fn hostile_sizes_end() {
     let many = format!("[addresses]\nallow = [{}]", "\"x\",\n".repeat(1000));
     let report = parse("many", &many).expect_err("none of them is a network").to_string();
     assert!(report.contains("and 900 more") && report.ends_with("many: 1000 mistakes\n"));
-    let endless = load(Some(std::path::Path::new("/dev/zero"))).expect_err("it has no end");
+    let endless = load(Some(Path::new("/dev/zero"))).expect_err("it has no end");
     assert!(endless.mistakes()[0].message.contains("more than 256 MiB"));
 }
 

@@ -51,6 +51,40 @@ fn a_good_file_is_in_force_and_a_bad_one_is_told() {
 }
 
 #[test]
+fn files_of_conf_d_are_reloaded_with_the_main_one() {
+    let (mut manager, directory) = (Manager::new(), tempfile::tempdir().expect("a directory"));
+    let (first, second, third) = (free_address(), free_address(), free_address());
+    let file = config(directory.path(), &[first], 1);
+    let socket = directory.path().join("admin.sock");
+    let _daemon = Daemon::start(&file, &manager, &[("OUTRIDER_ADMIN_SOCKET", socket.to_str().expect("UTF-8"))]);
+    manager.wait_for("READY=1");
+
+    let drop_ins = directory.path().join("conf.d");
+    std::fs::create_dir(&drop_ins).expect("a directory");
+    std::fs::write(drop_ins.join("more.toml"), format!("[[listener]]\naddresses = [\"{second}\"]\n")).expect("written");
+    let output = reload(&socket);
+    assert!(output.status.success(), "{}", text(&output));
+    expect_service(first);
+    expect_service(second);
+
+    let bad = drop_ins.join("new.toml");
+    std::fs::write(&bad, format!("[[listener]]\naddresses = [\"{third}\"]\nnonsense = 1\n")).expect("written");
+    let output = reload(&socket);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output).contains(&format!("--> {}:3:1", bad.display())), "{}", text(&output));
+    expect_service(first);
+    expect_service(second);
+    assert!(connect(third).is_err(), "nothing of a bad file is in force");
+
+    let check = || Command::new(env!("CARGO_BIN_EXE_outrider")).arg("check").arg(&file).output().expect("run");
+    assert_eq!(check().status.code(), Some(2));
+    std::fs::remove_file(&bad).expect("removed");
+    let output = check();
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(text(&output).contains("conf.d/more.toml: ok"), "{}", text(&output));
+}
+
+#[test]
 fn nobody_to_ask_is_told() {
     let output = reload(Path::new("/nonexistent/admin.sock"));
     assert_eq!(output.status.code(), Some(1));
