@@ -130,6 +130,10 @@ impl Cluster {
         self.shared.label()
     }
 
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     pub fn options(&self) -> Rc<ClusterOptions> {
         self.options.borrow().clone()
     }

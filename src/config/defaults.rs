@@ -165,7 +165,7 @@ impl Default for Policy {
             methods: Vec::new(),
             action: Action::Allow,
         };
-        Self { default: Action::Deny, rules: vec![local] }
+        Self { default: Action::Deny, revoke: false, rules: vec![local] }
     }
 }
 

@@ -246,9 +246,10 @@ fn admin(table: &mut Table<'_>, admin: &mut Admin) {
 
 /// A `[policy]` table takes the place of the default policy with all its rules.
 fn policy(table: &mut Table<'_>) -> Policy {
-    let mut policy = Policy { default: Action::Deny, rules: Vec::new() };
+    let mut policy = Policy { default: Action::Deny, revoke: false, rules: Vec::new() };
     let mut names = HashMap::new();
     table.read::<Choice<Action>>("default", &mut policy.default);
+    table.read::<Switch>("revoke", &mut policy.revoke);
     table.tables("rule", |table| {
         let number = policy.rules.len() + 1;
         policy.rules.push(rule(table, number, &mut names));

@@ -360,6 +360,8 @@ pub struct Admin {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     pub default: Action,
+    /// Tunnels that are open end when a reload puts a policy in force that denies them.
+    pub revoke: bool,
     /// The first rule that matches decides.
     pub rules: Vec<Rule>,
 }

@@ -371,7 +371,7 @@ default = "allow"
     assert_eq!((over.options.max_connections, over.options.request_timeout), (5, Some(Duration::from_secs(10))));
     assert_eq!(config.tunnel.ports, []);
     assert_eq!(config.access_log.sink, AccessLogSink::File("/var/log/outrider/access.log".into()));
-    assert_eq!(config.policy, Policy { default: Action::Allow, rules: Vec::new() });
+    assert_eq!(config.policy, Policy { default: Action::Allow, revoke: false, rules: Vec::new() });
 }
 
 proptest! {

@@ -1,20 +1,23 @@
 //! CONNECT, and what an Upgrade becomes: a tunnel, run apart from the exchange that opened it.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::Held;
 use super::connection::{Connection, Next};
 use super::fault::Fault;
 use super::io::write_all;
 use super::record::StreamRecord;
 use super::stream::Exchange;
 use super::tunnel::{self, TunnelEnd, Ways};
+use super::{Context, Held};
 use crate::cluster::RequestPermit;
 use crate::codec::authority::Authority;
 use crate::codec::framing::Framing;
 use crate::drain::Phase;
 use crate::event_loop::Buffer;
+use crate::filter::policy::Ask;
 use crate::upstream::UpstreamConnection;
+
 impl Exchange<'_> {
     /// CONNECT: the answer comes once the upstream connection stands (RFC 9110 section 9.3.6).
     pub(super) async fn connect(&mut self, authority: Authority, buffer: Option<Buffer>) -> Next {
@@ -65,15 +68,11 @@ impl Tunnel {
         context.stats.tunnels_active.increment();
         let options = &self.snapshot.config.tunnel;
         let limits = tunnel::Limits { idle_timeout: options.idle_timeout, max_duration: options.max_duration };
-        let end = tunnel::relay(
-            &mut connection.stream,
-            &mut self.upstream.stream,
-            &mut self.ways,
-            &context.event_loop,
-            &connection.deadline,
-            limits,
-        )
-        .await;
+        let client = connection.client.ip();
+        let Tunnel { record, snapshot, upstream, ways, .. } = &mut *self;
+        let revoked = || revoked(&context, snapshot, record, client);
+        let (stream, deadline) = (&mut connection.stream, &connection.deadline);
+        let end = tunnel::relay(stream, &mut upstream.stream, ways, &context.event_loop, deadline, limits, revoked).await;
         context.stats.tunnels_active.decrement();
         self.record.received.set(self.ways.received.get());
         self.record.sent.set(self.record.sent.get() + self.ways.sent.get());
@@ -82,6 +81,10 @@ impl Tunnel {
             TunnelEnd::Idle if context.drain.phase() == Phase::Expired => ("LR", "drain_timeout", None),
             TunnelEnd::Idle => ("SI", "tunnel_idle", None),
             TunnelEnd::MaxDuration => ("DT", "tunnel_max_duration", None),
+            TunnelEnd::Revoked(reason) => {
+                context.stats.tunnels_revoked.increment();
+                ("UAEX", "policy_revoked", Some(reason.clone()))
+            }
             TunnelEnd::ClientFailed(error) => ("DC", "client_gone", Some(error.to_string())),
             TunnelEnd::UpstreamFailed(error) => ("UR", "upstream_reset", Some(error.to_string())),
         };
@@ -94,4 +97,22 @@ impl Tunnel {
         }
         self.record.finish(connection);
     }
+}
+
+/// Why a tunnel may not go on under the snapshot in force, if that is another than it was judged by, and revokes. From
+/// then on `judged` is that one, so that being asked again costs a comparison, and no old snapshot stays for a tunnel.
+fn revoked(context: &Context, judged: &mut Rc<Held>, record: &StreamRecord, client: IpAddr) -> Option<String> {
+    if context.is_in_force(judged) {
+        return None;
+    }
+    *judged = context.snapshot();
+    let cluster = record.cluster.as_ref().filter(|_| judged.config.policy.revoke)?;
+    let Authority { host, port } = cluster.authority();
+    let verdict = judged.policy.decide(&Ask { client, host, port: *port, method: record.method() });
+    if !verdict.allowed {
+        return Some(format!("denied by {}", verdict.rule.unwrap_or("default")));
+    }
+    let endpoint = record.endpoint?;
+    let class = judged.address_rules.check(endpoint).err()?;
+    Some(format!("{} is {}", endpoint.ip(), class.name()))
 }

@@ -37,7 +37,8 @@ use crate::event_loop::EventLoop;
 use crate::filter::policy::Policy;
 use crate::stats::WorkerStats;
 
-/// The checked configuration in force and what is built from it; a stream keeps the one it began with.
+/// The checked configuration in force and what is built from it; a stream keeps the one it began with, and a tunnel goes over
+/// to the next.
 pub struct Snapshot {
     pub config: Config,
     pub policy: Policy,
@@ -100,7 +101,17 @@ impl Context {
     /// Puts a new configuration in force for streams that begin from now on.
     pub fn set_snapshot(&self, snapshot: Arc<Snapshot>) {
         self.clusters.reconfigure(&snapshot.config);
+        let revokes = snapshot.config.policy.revoke;
         *self.snapshot.borrow_mut() = Rc::new(Held(snapshot));
+        if revokes {
+            // Tunnels at rest ask the policy again when they are woken, the others at their next turn.
+            self.event_loop.deadlines.wake_all();
+        }
+    }
+
+    /// Whether `held` is the snapshot in force.
+    fn is_in_force(&self, held: &Rc<Held>) -> bool {
+        Rc::ptr_eq(held, &self.snapshot.borrow())
     }
 
     fn next_request_id(&self) -> u64 {

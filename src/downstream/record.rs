@@ -103,6 +103,10 @@ impl StreamRecord {
         self.destination = self.push(authority.to_string().as_bytes());
     }
 
+    pub fn method(&self) -> &[u8] {
+        self.text(&self.method)
+    }
+
     pub fn rule(&self) -> &str {
         std::str::from_utf8(self.text(&self.rule)).unwrap_or_default()
     }
@@ -147,7 +151,7 @@ impl StreamRecord {
             listener: &connection.listener.name,
             worker: context.worker,
             client: connection.client,
-            method: self.text(&self.method),
+            method: self.method(),
             target: self.text(&self.target),
             minor_version: self.minor_version,
             status: self.status,

@@ -29,6 +29,8 @@ pub(super) enum TunnelEnd {
     Finished,
     Idle,
     MaxDuration,
+    /// A new policy denies it; what says so.
+    Revoked(String),
     ClientFailed(io::Error),
     UpstreamFailed(io::Error),
 }
@@ -54,7 +56,7 @@ impl Ways {
     }
 }
 
-/// Relays until both directions have ended or one failed.
+/// Relays until both directions have ended or one failed, or `revoked`, asked at every turn, says why it may not go on.
 pub(super) async fn relay(
     client: &mut TcpStream,
     upstream: &mut TcpStream,
@@ -62,11 +64,15 @@ pub(super) async fn relay(
     event_loop: &EventLoop,
     deadline: &Deadline,
     limits: Limits,
+    mut revoked: impl FnMut() -> Option<String>,
 ) -> TunnelEnd {
     let Ways { up, down, received, sent } = ways;
     let mut lifetime = limits.max_duration.map(|max| Box::pin(tokio::time::sleep(max)));
     deadline.set(limits.idle_timeout);
     std::future::poll_fn(|context| {
+        if let Some(reason) = revoked() {
+            return Poll::Ready(TunnelEnd::Revoked(reason));
+        }
         let before = received.get() + sent.get();
         let upward = up.poll(context, client, upstream, event_loop, received);
         let downward = down.poll(context, upstream, client, event_loop, sent);

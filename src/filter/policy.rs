@@ -220,7 +220,7 @@ mod tests {
             method in prop::sample::select(&["GET", "POST", "CONNECT", "PUT"][..]),
         ) {
             let default = if allow { Action::Allow } else { Action::Deny };
-            let policy = config::Policy { default, rules };
+            let policy = config::Policy { default, revoke: false, rules };
             let tunnel = config::Tunnel { ports: vec![PortRange { first: 2, last: 3 }, PortRange { first: 5, last: 7 }], ..Config::default().tunnel };
             let host = Host::parse(host.as_bytes()).expect("a host");
             let ask = Ask { client: client.parse().expect("an address"), host: &host, port, method: method.as_bytes() };

@@ -123,6 +123,7 @@ worker_stats! {
     Counter address_denied "http.address_denied" "Streams denied by the address rules after resolution";
     Gauge tunnels_active "http.downstream_cx_upgrades_active" "Tunnels open now";
     Counter tunnels_total "http.downstream_cx_upgrades_total" "Tunnels opened";
+    Counter tunnels_revoked "http.downstream_cx_upgrades_revoked" "Tunnels ended by a reload whose policy denies them";
     Counter upstream_cx_total "cluster.upstream_cx_total" "Connections made to upstreams";
     Gauge upstream_cx_active "cluster.upstream_cx_active" "Upstream connections open now";
     Counter upstream_cx_connect_fail "cluster.upstream_cx_connect_fail" "Connection attempts that failed";

@@ -168,6 +168,54 @@ fn a_reload_leaves_what_runs() {
     tunnel.expect("pong");
 }
 
+/// Where the policy says so, tunnels that it denies end; what else runs goes on.
+#[test]
+fn a_reload_may_revoke_tunnels() {
+    let (denied, allowed) = (Origin::listen(), Origin::listen());
+    let proxy = Proxy::start();
+    let mut tunnels = [&denied, &allowed].map(|origin| (proxy.tunnel(&origin.authority()), origin.accept()));
+    let mut request = proxy.client();
+    request.send(get(&denied.authority(), "/"));
+    let mut upstream = denied.accept();
+    upstream.expect_request();
+    let deny = || Proxy::builder().config(&format!("[[policy.rule]]\nname = \"shut\"\nports = [{}]\naction = \"deny\"\n", denied.port()));
+
+    // Without `revoke` both stay.
+    proxy.rewrite_config(&deny());
+    proxy.signal(Signal::HUP);
+    proxy.wait_for_message("configuration reloaded");
+    for (client, far_end) in &mut tunnels {
+        client.send("ping");
+        far_end.expect("ping").send("pong");
+        client.expect("pong");
+    }
+
+    // The rules are the same as before: what an earlier reload left is asked again, and at rest.
+    proxy.rewrite_config(&deny().with("policy", "default = \"allow\"\nrevoke = true"));
+    proxy.signal(Signal::HUP);
+    let [(client, far_end), (other_client, other_far_end)] = &mut tunnels;
+    client.expect_reset();
+    far_end.expect_reset();
+    let entry = proxy.log_entry("of the tunnel", |entry| entry.text("method") == "CONNECT");
+    assert_eq!((entry.text("response_flags"), entry.text("reason")), ("UAEX", "policy_revoked"), "{entry:?}");
+    assert_eq!(entry.text("detail"), "denied by shut", "{entry:?}");
+    assert_eq!(proxy.stats("http.downstream_cx_upgrades_revoked"), 1);
+    other_client.send("ping");
+    other_far_end.expect("ping").send("pong");
+    other_client.expect("pong");
+    upstream.send(response(b"hello"));
+    assert_eq!(request.expect_response().body, b"hello", "an exchange ends by itself");
+
+    // The address rules count, too.
+    let addresses = Proxy::builder().with("addresses", "allow = []").with("policy", "default = \"allow\"\nrevoke = true");
+    proxy.rewrite_config(&addresses);
+    proxy.signal(Signal::HUP);
+    other_client.expect_reset();
+    other_far_end.expect_reset();
+    let entry = proxy.log_entry("of the other tunnel", |entry| entry.text("target") == allowed.authority());
+    assert_eq!((entry.text("reason"), entry.text("detail")), ("policy_revoked", "127.0.0.1 is loopback"), "{entry:?}");
+}
+
 #[test]
 fn a_reload_may_add_and_drop_listeners() {
     let origin = ScriptedOrigin::start([Script::always(response(b"hello"))]);
