@@ -217,6 +217,26 @@ fn a_reload_may_revoke_tunnels() {
 }
 
 #[test]
+fn a_reload_may_revoke_upgrades() {
+    let origin = Origin::listen();
+    let proxy = Proxy::start();
+    let mut client = proxy.client();
+    let authority = origin.authority();
+    client.send(format!("GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"));
+    let mut far_end = origin.accept();
+    far_end.expect_request();
+    far_end.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+    assert_eq!(client.expect_head().status(), 101);
+    let rule = "[[policy.rule]]\nname = \"no reading\"\nmethods = [\"GET\"]\naction = \"deny\"\n";
+    proxy.rewrite_config(&Proxy::builder().with("policy", "default = \"allow\"\nrevoke = true").config(rule));
+    proxy.signal(Signal::HUP);
+    client.expect_reset();
+    far_end.expect_reset();
+    let entry = proxy.log_entry("of the upgrade", |entry| entry.status() == Some(101));
+    assert_eq!((entry.text("reason"), entry.text("detail")), ("policy_revoked", "denied by no reading"), "{entry:?}");
+}
+
+#[test]
 fn a_reload_may_add_and_drop_listeners() {
     let origin = ScriptedOrigin::start([Script::always(response(b"hello"))]);
     let [kept, free] = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port"));
