@@ -8,7 +8,8 @@
 //! that another worker reads but its own counters.
 //!
 //! A stream asks in this order: [`Clusters::get`], [`Cluster::admit_request`], [`Cluster::check_out`],
-//! and only where that gave nothing [`Cluster::connect`]; afterwards [`Cluster::check_in`], or it drops
+//! and only where that gave nothing [`Cluster::connect`], which waits where there are as many connections as
+//! there may be; afterwards [`Cluster::check_in`], or it drops
 //! the connection. That is the seam for other protocols: a pool of HTTP/2 or HTTP/3 would lend streams
 //! of a connection where this one lends the connection, behind the same two calls; permits, breakers,
 //! dialling and counting do not know what is lent.
@@ -44,7 +45,7 @@ pub use clusters::Clusters;
 pub use dial::Connected;
 pub use directory::{Directory, Full};
 pub use outliers::OutlierView;
-pub use permits::{RequestPermit, RetryPermit};
+pub use permits::{RequestPermit, RetryPermit, Want};
 pub use report::ClusterView;
 pub use shared::Shared;
 
@@ -140,8 +141,13 @@ impl Cluster {
     }
 
     /// An idle connection to an address that the name still has, without waiting. For a request that
-    /// may not be sent again it is looked at more closely, which costs a system call.
+    /// may not be sent again it is looked at more closely, which costs a system call. None where others
+    /// wait for one already.
     pub fn check_out(&self, may_repeat: bool) -> Option<UpstreamConnection> {
+        if self.counts.queue.is_empty() { self.check_out_now(may_repeat) } else { None }
+    }
+
+    fn check_out_now(&self, may_repeat: bool) -> Option<UpstreamConnection> {
         if let Some(host) = &self.host {
             host.touch();
             let generation = host.generation();
@@ -161,6 +167,7 @@ impl Cluster {
     pub fn check_in(&self, connection: UpstreamConnection, now: Instant) {
         let limits = self.limits();
         self.pool.borrow_mut().check_in(connection, now, &limits, &self.counts);
+        self.counts.queue.call_first();
         if self.counts.worker.upstream_cx_idle.get() > self.household.max_idle_connections.get() as u64 {
             self.household.too_many_idle.notify_one();
         }

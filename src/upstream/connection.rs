@@ -46,5 +46,6 @@ impl Drop for UpstreamConnection {
     fn drop(&mut self) {
         self.counts.worker.upstream_cx_active.decrement();
         self.counts.cluster.upstream_cx_active.decrement();
+        self.counts.queue.call_first();
     }
 }
