@@ -35,7 +35,7 @@ impl Cluster {
 
     /// The address that was checked is the address that is dialled.
     async fn resolve_and_dial(&self, rules: &AddressRules) -> Result<Connected, Unavailable> {
-        let options = self.options();
+        let (options, terms) = (self.options(), self.terms.get());
         let start = Instant::now();
         let endpoints = self.resolve().await?;
         let dns = self.host.is_some().then(|| start.elapsed());
@@ -55,7 +55,7 @@ impl Cluster {
         match result {
             Ok((stream, endpoint)) => {
                 self.shared.outliers.succeeded(endpoint.ip());
-                let connection = UpstreamConnection::new(stream, endpoint, self.counts.clone());
+                let connection = UpstreamConnection::new(stream, endpoint, terms, self.counts.clone());
                 Ok(Connected { connection, dns, connect: Some(dialled.elapsed()) })
             }
             Err(ConnectError::Failed { endpoint, error }) => Err(Unavailable::ConnectFailed { endpoint, error }),

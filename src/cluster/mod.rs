@@ -15,8 +15,8 @@
 //! dialling and counting do not know what is lent.
 //!
 //! What makes two connections to the same authority differ must be part of the key, so that no stream
-//! is lent one that it would not have made. Today that is the egress, which the host decides: the pool
-//! is emptied when a reload changes it. A TLS identity or a parent proxy that depends on the client
+//! is lent one that it would not have made. Today that is the egress, which the host decides: no
+//! connection made before a reload that changes it is lent after. A TLS identity or a parent proxy that depends on the client
 //! belongs into the key of [`Clusters`] and [`Directory`], beside the authority.
 
 mod address_rules;
@@ -71,6 +71,8 @@ pub struct Cluster {
     last_use: Cell<u64>,
     /// When a sweep first saw this `last_use`.
     seen: Cell<(u64, Instant)>,
+    /// How often a reload changed where connections may go, or how they get there.
+    terms: Cell<u64>,
     /// Reclaims that were heard of.
     reclaims: Cell<u64>,
     preconnecting: Cell<bool>,
@@ -123,6 +125,7 @@ impl Cluster {
             pool: RefCell::default(),
             last_use: Cell::new(0),
             seen: Cell::new((0, Instant::now())),
+            terms: Cell::new(0),
             preconnecting: Cell::new(false),
         }
     }
@@ -165,6 +168,9 @@ impl Cluster {
 
     /// Takes back a connection whose last exchange ended exactly where its framing said.
     pub fn check_in(&self, connection: UpstreamConnection, now: Instant) {
+        if connection.terms != self.terms.get() {
+            return;
+        }
         let limits = self.limits();
         self.pool.borrow_mut().check_in(connection, now, &limits, &self.counts);
         self.counts.queue.call_first();
@@ -177,8 +183,14 @@ impl Cluster {
     fn reconfigure(&self, options: Rc<ClusterOptions>) {
         let old = self.options.replace(options.clone());
         if old.egress != options.egress {
-            self.clear();
+            self.change_terms();
         }
+    }
+
+    /// Connections made so far are not for streams to come: idle ones go now, those in use when they are given back.
+    fn change_terms(&self) {
+        self.terms.set(self.terms.get() + 1);
+        self.clear();
     }
 
     fn limits(&self) -> upstream::Limits {
