@@ -204,7 +204,7 @@ fn pool(times: u32) -> ExitCode {
         for _ in 0..8 {
             let stream = tokio::net::TcpStream::connect(endpoint).await.expect("a connection");
             accepted.push(listener.accept().await.expect("a connection"));
-            pool.check_in(UpstreamConnection::new(stream, endpoint, counts.clone()), Instant::now(), &limits, &counts);
+            pool.check_in(UpstreamConnection::new(stream, endpoint, 0, counts.clone()), Instant::now(), &limits, &counts);
         }
         let now = Instant::now();
         for _ in 0..times {

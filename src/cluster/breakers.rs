@@ -73,8 +73,7 @@ impl Breaker {
 
     fn count(self, slot: &ClusterStats) -> u64 {
         match self {
-            // Whoever waits for one is dialling one.
-            Breaker::Connections => slot.upstream_cx_active.get() + slot.upstream_rq_pending_active.get(),
+            Breaker::Connections => slot.upstream_cx_active.get() + slot.upstream_cx_connecting.get(),
             Breaker::PendingRequests => slot.upstream_rq_pending_active.get(),
             Breaker::Requests => slot.upstream_rq_active.get(),
             Breaker::Retries => slot.upstream_rq_retry_active.get(),

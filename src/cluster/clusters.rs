@@ -195,7 +195,7 @@ impl Clusters {
         self.options.replace(options);
         // What was allowed when it was dialled need not be any more.
         if self.addresses.replace(config.addresses.clone()) != config.addresses {
-            self.clear_idle();
+            self.table.borrow().iter().for_each(|cluster| cluster.change_terms());
         }
         self.max_hosts.set(config.dns.max_hosts);
         self.host_ttl.set(config.dns.host_ttl);

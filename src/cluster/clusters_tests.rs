@@ -1,4 +1,5 @@
 use super::*;
+use crate::cluster::Want;
 
 struct Process {
     config: Config,
@@ -104,10 +105,10 @@ async fn idle_clusters_and_connections_go() {
     let destination = |last: usize| Authority::parse(format!("127.0.0.{last}:{port}").as_bytes(), None).unwrap();
     // Listens on one address only; the others are of the same machine and refuse.
     let cluster = clusters.get(&destination(1)).unwrap();
-    assert!(clusters.get(&destination(2)).unwrap().connect(&rules).await.is_err());
+    assert!(clusters.get(&destination(2)).unwrap().connect(&rules, Want::New).await.is_err());
     let mut connections = Vec::new();
     for _ in 0..17 {
-        connections.push(cluster.connect(&rules).await.unwrap().connection);
+        connections.push(cluster.connect(&rules, Want::New).await.unwrap().connection);
     }
     let now = Instant::now();
     connections.into_iter().for_each(|connection| cluster.check_in(connection, now));

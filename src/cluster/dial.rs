@@ -4,24 +4,38 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::permits::{Room, Want};
 use super::{AddressRules, Cluster, Unavailable};
 use crate::codec::authority::Host;
 use crate::config::{ClusterOptions, FirstFamily};
 use crate::dns;
 use crate::upstream::{self, ConnectError, Lost, UpstreamConnection, can_leave, count};
 
-/// A new connection and how long its parts took.
+/// A connection and how long its parts took.
 pub struct Connected {
     pub connection: UpstreamConnection,
     pub dns: Option<Duration>,
-    pub connect: Duration,
+    /// Absent where it is one that another stream has given back.
+    pub connect: Option<Duration>,
 }
 
 impl Cluster {
-    /// Resolves and dials. The address that was checked is the address that is dialled.
-    pub async fn connect(&self, rules: &AddressRules) -> Result<Connected, Unavailable> {
-        let _pending = self.admit_connection()?;
-        let options = self.options();
+    /// Makes a connection, or waits for one where there are as many as there may be.
+    pub async fn connect(&self, rules: &AddressRules, want: Want) -> Result<Connected, Unavailable> {
+        let _pending = self.admit_pending()?;
+        let _place = match self.admit_connection() {
+            Some(place) => place,
+            None => match Box::pin(self.wait_for_room(want)).await? {
+                Room::Kept(connection) => return Ok(Connected { connection, dns: None, connect: None }),
+                Room::New(place) => place,
+            },
+        };
+        self.resolve_and_dial(rules).await
+    }
+
+    /// The address that was checked is the address that is dialled.
+    async fn resolve_and_dial(&self, rules: &AddressRules) -> Result<Connected, Unavailable> {
+        let (options, terms) = (self.options(), self.terms.get());
         let start = Instant::now();
         let endpoints = self.resolve().await?;
         let dns = self.host.is_some().then(|| start.elapsed());
@@ -41,8 +55,8 @@ impl Cluster {
         match result {
             Ok((stream, endpoint)) => {
                 self.shared.outliers.succeeded(endpoint.ip());
-                let connection = UpstreamConnection::new(stream, endpoint, self.counts.clone());
-                Ok(Connected { connection, dns, connect: dialled.elapsed() })
+                let connection = UpstreamConnection::new(stream, endpoint, terms, self.counts.clone());
+                Ok(Connected { connection, dns, connect: Some(dialled.elapsed()) })
             }
             Err(ConnectError::Failed { endpoint, error }) => Err(Unavailable::ConnectFailed { endpoint, error }),
             Err(ConnectError::Timeout) => {
@@ -57,19 +71,26 @@ impl Cluster {
         let ratio = self.options.borrow().preconnect_ratio;
         let slot = &self.counts.cluster;
         // And the one that the caller is about to make.
-        let there = (slot.upstream_cx_active.get() + slot.upstream_rq_pending_active.get() + 1) as f64;
+        let there = (slot.upstream_cx_active.get() + slot.upstream_cx_connecting.get() + 1) as f64;
         if ratio <= 1.0 || there >= (slot.upstream_rq_active.get() as f64 * ratio).ceil() || self.preconnecting.replace(true) {
             return;
         }
         let (cluster, rules) = (self.clone(), rules.clone());
         tokio::task::spawn_local(async move {
-            let connected = cluster.connect((*rules).as_ref()).await;
+            let connected = cluster.connect_ahead((*rules).as_ref()).await;
             cluster.preconnecting.set(false);
             // Nobody waits for it: whoever needs the next one is told what is wrong.
-            if let Ok(connected) = connected {
+            if let Some(Ok(connected)) = connected {
                 cluster.check_in(connected.connection, Instant::now());
             }
         });
+    }
+
+    /// Nothing waits for it, and it waits for nothing.
+    async fn connect_ahead(&self, rules: &AddressRules) -> Option<Result<Connected, Unavailable>> {
+        let _pending = self.admit_pending().ok()?;
+        let _place = self.admit_connection()?;
+        Some(self.resolve_and_dial(rules).await)
     }
 
     async fn resolve(&self) -> Result<Vec<SocketAddr>, Unavailable> {

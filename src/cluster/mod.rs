@@ -8,14 +8,15 @@
 //! that another worker reads but its own counters.
 //!
 //! A stream asks in this order: [`Clusters::get`], [`Cluster::admit_request`], [`Cluster::check_out`],
-//! and only where that gave nothing [`Cluster::connect`]; afterwards [`Cluster::check_in`], or it drops
+//! and only where that gave nothing [`Cluster::connect`], which waits where there are as many connections as
+//! there may be; afterwards [`Cluster::check_in`], or it drops
 //! the connection. That is the seam for other protocols: a pool of HTTP/2 or HTTP/3 would lend streams
 //! of a connection where this one lends the connection, behind the same two calls; permits, breakers,
 //! dialling and counting do not know what is lent.
 //!
 //! What makes two connections to the same authority differ must be part of the key, so that no stream
-//! is lent one that it would not have made. Today that is the egress, which the host decides: the pool
-//! is emptied when a reload changes it. A TLS identity or a parent proxy that depends on the client
+//! is lent one that it would not have made. Today that is the egress, which the host decides: no
+//! connection made before a reload that changes it is lent after. A TLS identity or a parent proxy that depends on the client
 //! belongs into the key of [`Clusters`] and [`Directory`], beside the authority.
 
 mod address_rules;
@@ -44,7 +45,7 @@ pub use clusters::Clusters;
 pub use dial::Connected;
 pub use directory::{Directory, Full};
 pub use outliers::OutlierView;
-pub use permits::{RequestPermit, RetryPermit};
+pub use permits::{RequestPermit, RetryPermit, Want};
 pub use report::ClusterView;
 pub use shared::Shared;
 
@@ -70,6 +71,8 @@ pub struct Cluster {
     last_use: Cell<u64>,
     /// When a sweep first saw this `last_use`.
     seen: Cell<(u64, Instant)>,
+    /// How often a reload changed where connections may go, or how they get there.
+    terms: Cell<u64>,
     /// Reclaims that were heard of.
     reclaims: Cell<u64>,
     preconnecting: Cell<bool>,
@@ -122,6 +125,7 @@ impl Cluster {
             pool: RefCell::default(),
             last_use: Cell::new(0),
             seen: Cell::new((0, Instant::now())),
+            terms: Cell::new(0),
             preconnecting: Cell::new(false),
         }
     }
@@ -144,8 +148,13 @@ impl Cluster {
     }
 
     /// An idle connection to an address that the name still has, without waiting. For a request that
-    /// may not be sent again it is looked at more closely, which costs a system call.
+    /// may not be sent again it is looked at more closely, which costs a system call. None where others
+    /// wait for one already.
     pub fn check_out(&self, may_repeat: bool) -> Option<UpstreamConnection> {
+        if self.counts.queue.is_empty() { self.check_out_now(may_repeat) } else { None }
+    }
+
+    fn check_out_now(&self, may_repeat: bool) -> Option<UpstreamConnection> {
         if let Some(host) = &self.host {
             host.touch();
             let generation = host.generation();
@@ -163,8 +172,12 @@ impl Cluster {
 
     /// Takes back a connection whose last exchange ended exactly where its framing said.
     pub fn check_in(&self, connection: UpstreamConnection, now: Instant) {
+        if connection.terms != self.terms.get() {
+            return;
+        }
         let limits = self.limits();
         self.pool.borrow_mut().check_in(connection, now, &limits, &self.counts);
+        self.counts.queue.call_first();
         if self.counts.worker.upstream_cx_idle.get() > self.household.max_idle_connections.get() as u64 {
             self.household.too_many_idle.notify_one();
         }
@@ -174,8 +187,14 @@ impl Cluster {
     fn reconfigure(&self, options: Rc<ClusterOptions>) {
         let old = self.options.replace(options.clone());
         if old.egress != options.egress {
-            self.clear();
+            self.change_terms();
         }
+    }
+
+    /// Connections made so far are not for streams to come: idle ones go now, those in use when they are given back.
+    fn change_terms(&self) {
+        self.terms.set(self.terms.get() + 1);
+        self.clear();
     }
 
     fn limits(&self) -> upstream::Limits {

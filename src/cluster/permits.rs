@@ -1,9 +1,10 @@
 //! Places within a cluster's circuit breakers, given back when they are dropped.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::{Breaker, Cluster, Unavailable};
-use crate::upstream::{Counts, count};
+use crate::upstream::{Counts, UpstreamConnection, count};
 
 /// A place among a cluster's requests.
 pub struct RequestPermit(Rc<Counts>);
@@ -13,6 +14,27 @@ pub struct RetryPermit(Rc<Counts>);
 
 /// A place among a cluster's streams that wait for a connection.
 pub(super) struct PendingPermit(Rc<Counts>);
+
+/// A place among a cluster's connections, held while one is made.
+pub(super) struct ConnectingPermit(Rc<Counts>);
+
+/// What a stream can use.
+#[derive(Debug, Clone, Copy)]
+pub enum Want {
+    /// A connection that was kept, looked at more closely where the request may not be sent again; or a new one.
+    Any { may_repeat: bool },
+    /// A new one: what a tunnel carries must be the first that the origin hears.
+    New,
+}
+
+/// What came free.
+pub(super) enum Room {
+    Kept(UpstreamConnection),
+    New(ConnectingPermit),
+}
+
+/// How often the first one that waits looks for room that another worker has made, which does not know of it.
+const LOOK_AROUND: Duration = Duration::from_millis(50);
 
 impl Cluster {
     /// Takes a place among the requests of this cluster, for as long as the permit lives.
@@ -35,18 +57,51 @@ impl Cluster {
         Ok(RetryPermit(self.counts.clone()))
     }
 
-    pub(super) fn admit_connection(&self) -> Result<PendingPermit, Unavailable> {
+    /// Takes a place among the streams that wait for a connection, be it made or in use.
+    pub(super) fn admit_pending(&self) -> Result<PendingPermit, Unavailable> {
         if !self.admits(Breaker::PendingRequests) {
             count!(self.counts, upstream_rq_pending_overflow);
             return Err(Unavailable::Overflow(Breaker::PendingRequests));
         }
-        if !self.admits(Breaker::Connections) && !self.reclaim_connection() {
-            count!(self.counts, upstream_cx_overflow);
-            return Err(Unavailable::Overflow(Breaker::Connections));
-        }
         self.counts.cluster.upstream_rq_pending_total.increment();
         self.counts.cluster.upstream_rq_pending_active.increment();
         Ok(PendingPermit(self.counts.clone()))
+    }
+
+    /// Takes a place among the connections for one that is about to be made; none where others wait for one.
+    pub(super) fn admit_connection(&self) -> Option<ConnectingPermit> {
+        if self.counts.queue.is_empty() { self.place_for_connection() } else { None }
+    }
+
+    fn place_for_connection(&self) -> Option<ConnectingPermit> {
+        if !self.admits(Breaker::Connections) && !self.reclaim_connection() {
+            return None;
+        }
+        self.counts.cluster.upstream_cx_connecting.increment();
+        Some(ConnectingPermit(self.counts.clone()))
+    }
+
+    /// Waits in turn until a connection is given back or may be made.
+    pub(super) async fn wait_for_room(&self, want: Want) -> Result<Room, Unavailable> {
+        let turn = self.counts.queue.join();
+        let limit = self.options.borrow().connect_timeout;
+        let room = async {
+            loop {
+                turn.look(LOOK_AROUND).await;
+                if let Want::Any { may_repeat } = want
+                    && let Some(connection) = self.check_out_now(may_repeat)
+                {
+                    return Room::Kept(connection);
+                }
+                if let Some(place) = self.place_for_connection() {
+                    return Room::New(place);
+                }
+            }
+        };
+        tokio::time::timeout(limit, room).await.map_err(|_| {
+            count!(self.counts, upstream_cx_overflow);
+            Unavailable::Overflow(Breaker::Connections)
+        })
     }
 
     /// Whether a connection that another worker keeps for later can make room for this one. It goes
@@ -84,5 +139,13 @@ impl Drop for RetryPermit {
 impl Drop for PendingPermit {
     fn drop(&mut self) {
         self.0.cluster.upstream_rq_pending_active.decrement();
+    }
+}
+
+impl Drop for ConnectingPermit {
+    fn drop(&mut self) {
+        self.0.cluster.upstream_cx_connecting.decrement();
+        // It may have come to nothing.
+        self.0.queue.call_first();
     }
 }

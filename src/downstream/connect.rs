@@ -10,7 +10,7 @@ use super::record::StreamRecord;
 use super::stream::Exchange;
 use super::tunnel::{self, TunnelEnd, Ways};
 use super::{Context, Held};
-use crate::cluster::RequestPermit;
+use crate::cluster::{RequestPermit, Want};
 use crate::codec::authority::Authority;
 use crate::codec::framing::Framing;
 use crate::drain::Phase;
@@ -31,7 +31,7 @@ impl Exchange<'_> {
     async fn open_tunnel(&mut self, authority: &Authority) -> Result<UpstreamConnection, Fault> {
         let cluster = self.context.clusters.get(authority).map_err(Fault::Dns)?;
         self.record.cluster = Some(cluster.clone());
-        let upstream = self.connect_upstream(&cluster).await?;
+        let upstream = self.connect_upstream(&cluster, Want::New).await?;
         const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
         let (_, mut writer) = self.connection.stream.split();
         self.connection.deadline.set(cluster.options().stream_idle_timeout);

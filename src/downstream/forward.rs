@@ -13,7 +13,7 @@ use super::io::write_all;
 use super::retry::{Failure, Tries};
 use super::stream::{Exchange, Forward, consume};
 use super::tunnel::Ways;
-use crate::cluster::{Cluster, RequestPermit};
+use crate::cluster::{Cluster, RequestPermit, Want};
 use crate::codec::framing::Framing;
 use crate::event_loop::Buffer;
 use crate::upstream::{UpstreamConnection, count};
@@ -71,7 +71,7 @@ impl Exchange<'_> {
                 Some(upstream) => Ok(upstream),
                 None => {
                     cluster.preconnect(&self.snapshot);
-                    Box::pin(self.connect_upstream(cluster)).await
+                    Box::pin(self.connect_upstream(cluster, Want::Any { may_repeat })).await
                 }
             };
             let fault = match connected {
@@ -109,10 +109,11 @@ impl Exchange<'_> {
         }
     }
 
-    pub(super) async fn connect_upstream(&mut self, cluster: &Rc<Cluster>) -> Result<UpstreamConnection, Fault> {
-        let connected = cluster.connect(&self.snapshot.address_rules).await?;
+    pub(super) async fn connect_upstream(&mut self, cluster: &Rc<Cluster>, want: Want) -> Result<UpstreamConnection, Fault> {
+        let connected = cluster.connect(&self.snapshot.address_rules, want).await?;
         self.record.dns = connected.dns;
-        self.record.connect = Some(connected.connect);
+        self.record.connect = connected.connect;
+        self.record.reused = connected.connect.is_none();
         self.record.endpoint = Some(connected.connection.endpoint);
         Ok(connected.connection)
     }

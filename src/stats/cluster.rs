@@ -31,12 +31,13 @@ macro_rules! cluster_stats {
 cluster_stats! {
     Counter upstream_cx_total "Connections made";
     Gauge upstream_cx_active "Connections open now";
+    Gauge upstream_cx_connecting "Connections being made now";
     Counter upstream_cx_connect_fail "Connection attempts that failed";
     Counter upstream_cx_connect_timeout "Connections that did not stand in time";
     Gauge upstream_cx_idle "Connections kept for another request";
     Counter upstream_cx_idle_timeout "Pooled connections closed for age or want of use";
     Counter upstream_cx_max_requests "Pooled connections closed after max_requests_per_connection";
-    Counter upstream_cx_overflow "Streams refused by the connections breaker";
+    Counter upstream_cx_overflow "Streams refused by the connections breaker, after a wait";
     Counter upstream_cx_stale "Pooled connections found closed or with unread bytes";
     Counter upstream_cx_rx_bytes_total "Bytes of bodies and tunnels received";
     Counter upstream_cx_tx_bytes_total "Bytes of bodies and tunnels sent";

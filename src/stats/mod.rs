@@ -130,7 +130,7 @@ worker_stats! {
     Counter upstream_cx_connect_timeout "cluster.upstream_cx_connect_timeout" "Connections that did not stand in time";
     Counter upstream_cx_idle_timeout "cluster.upstream_cx_idle_timeout" "Pooled connections closed for age or want of use";
     Counter upstream_cx_max_requests "cluster.upstream_cx_max_requests" "Pooled connections closed after max_requests_per_connection";
-    Counter upstream_cx_overflow "cluster.upstream_cx_overflow" "Streams refused by the connections breaker";
+    Counter upstream_cx_overflow "cluster.upstream_cx_overflow" "Streams refused by the connections breaker, after a wait";
     Gauge upstream_cx_idle "cluster.upstream_cx_idle" "Upstream connections kept for another request";
     Counter upstream_cx_stale "cluster.upstream_cx_stale" "Pooled connections found closed or with unread bytes";
     Counter upstream_rq_total "cluster.upstream_rq_total" "Requests sent to upstreams";

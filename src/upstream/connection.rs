@@ -17,15 +17,17 @@ pub struct UpstreamConnection {
     pub opened: Instant,
     /// Exchanges begun on it.
     pub requests: u64,
+    /// How many changes of what its cluster's connections are like it has seen.
+    pub terms: u64,
     counts: Rc<Counts>,
 }
 
 impl UpstreamConnection {
-    pub fn new(stream: TcpStream, endpoint: SocketAddr, counts: Rc<Counts>) -> Self {
+    pub fn new(stream: TcpStream, endpoint: SocketAddr, terms: u64, counts: Rc<Counts>) -> Self {
         count!(counts, upstream_cx_total);
         counts.worker.upstream_cx_active.increment();
         counts.cluster.upstream_cx_active.increment();
-        UpstreamConnection { stream, endpoint, opened: Instant::now(), requests: 0, counts }
+        UpstreamConnection { stream, endpoint, opened: Instant::now(), requests: 0, terms, counts }
     }
 
     /// Whether nothing came since the last exchange: no byte, no end, no reset. Costs no system
@@ -46,5 +48,6 @@ impl Drop for UpstreamConnection {
     fn drop(&mut self) {
         self.counts.worker.upstream_cx_active.decrement();
         self.counts.cluster.upstream_cx_active.decrement();
+        self.counts.queue.call_first();
     }
 }

@@ -3,17 +3,20 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::Queue;
 use crate::stats::{ClusterStats, WorkerStats};
 
 /// Where one worker counts what happens to one cluster: for the cluster, and among all clusters.
 pub struct Counts {
     pub worker: Arc<WorkerStats>,
     pub cluster: Arc<ClusterStats>,
+    /// Who is to hear when one connection less counts.
+    pub queue: Queue,
 }
 
 impl Counts {
     pub fn new(worker: Arc<WorkerStats>, cluster: Arc<ClusterStats>) -> Rc<Self> {
-        Rc::new(Counts { worker, cluster })
+        Rc::new(Counts { worker, cluster, queue: Queue::default() })
     }
 
     pub(super) fn idle_increment(&self) {

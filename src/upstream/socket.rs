@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
@@ -59,11 +60,29 @@ fn set_egress(socket: &TcpSocket, to: IpAddr, egress: &Egress) -> io::Result<()>
         IpAddr::V6(_) => egress.source_v6.map(IpAddr::V6),
     };
     if let Some(source) = source {
-        // A port is taken here, whatever the destination: none of the crates at hand offers IP_BIND_ADDRESS_NO_PORT, so
-        // that a source address has as many connections in all as there are ephemeral ports.
+        // Else a port is taken here, whatever the destination, and a source address has no more connections in all than
+        // there are ephemeral ports. Where the kernel does not know the option, that is how it is.
+        let _ = choose_port_late(socket);
         socket.bind(SocketAddr::new(source, 0)).map_err(|error| explained(format_args!("from {source}"), error))?;
     }
     Ok(())
+}
+
+/// Has the kernel choose the port when it connects, so that it need only be free for that destination.
+fn choose_port_late(socket: &TcpSocket) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the descriptor is open for as long as the socket is borrowed; the pointer and the length are of a live
+    // integer, which the kernel reads before it returns.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            std::ptr::from_ref(&on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Tries an egress on sockets that go nowhere, so that what can never work is told at the start.
@@ -91,7 +110,7 @@ pub fn can_leave(to: IpAddr, egress: &Egress) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
     use std::time::Duration;
 
     use super::*;
@@ -129,6 +148,18 @@ mod tests {
             assert!(check_egress(&egress).is_ok());
             let error = dialled(ClusterOptions { egress, ..ClusterOptions::default() }).await.unwrap_err();
             assert!(error.to_string().contains(told), "{error}");
+        }
+    }
+
+    /// The kernel's own word for it: a bound socket without a port. Of either family.
+    #[tokio::test]
+    async fn a_source_address_takes_no_port_of_its_own() {
+        let egress = Egress { source_v4: Some(Ipv4Addr::LOCALHOST), source_v6: Some(Ipv6Addr::LOCALHOST), ..Egress::default() };
+        let v4 = (TcpSocket::new_v4().unwrap(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let v6 = (TcpSocket::new_v6().unwrap(), IpAddr::V6(Ipv6Addr::LOCALHOST));
+        for (socket, to) in [v4, v6] {
+            set_egress(&socket, to, &egress).unwrap();
+            assert_eq!(socket.local_addr().unwrap(), SocketAddr::new(to, 0));
         }
     }
 

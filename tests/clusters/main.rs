@@ -11,6 +11,7 @@ mod endpoints;
 mod names;
 mod overrides;
 mod pools;
+mod real_resolvers;
 mod retries;
 
 use kit::{Message, Peer, Proxy};

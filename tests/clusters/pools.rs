@@ -2,8 +2,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::kit::{Proxy, Script, ScriptedOrigin};
-use crate::{OK, fetch, get};
+use crate::kit::{Origin, Proxy, Script, ScriptedOrigin, Signal};
+use crate::{OK, fetch, get, send};
 
 /// The worst moment for an origin to close a kept connection is when a request is on its way to it.
 #[test]
@@ -84,4 +84,54 @@ fn a_connection_ahead_of_need() {
     proxy.wait_for_stat("cluster.upstream_cx_idle", |idle| idle == 2);
     assert_eq!(fetch(&proxy, &origin.authority()).head.status(), 200);
     assert_eq!(origin.connections(), 2);
+}
+
+/// A connection in use while a reload changes where connections come from, or may go, serves its stream and no other.
+#[test]
+fn a_reload_under_a_stream() {
+    let with = |keys: &str| Proxy::builder().cluster(keys);
+    let proxy = with("source_addresses = [\"127.0.0.55\"]").start();
+    let origin = Origin::listen();
+    let authority = origin.authority();
+    let mut client = send(&proxy, &authority);
+    let mut upstream = origin.accept();
+    upstream.expect_request();
+    assert_eq!(upstream.peer_address().ip().to_string(), "127.0.0.55");
+    proxy.rewrite_config(&with("source_addresses = [\"127.0.0.56\"]"));
+    proxy.signal(Signal::HUP);
+    proxy.wait_for_message("configuration reloaded generation=2");
+    upstream.send(OK);
+    assert_eq!(client.expect_response().head.status(), 200);
+    upstream.expect_end();
+    client.send(get(&authority));
+    let mut upstream = origin.accept();
+    upstream.expect_request();
+    assert_eq!(upstream.peer_address().ip().to_string(), "127.0.0.56");
+    proxy.rewrite_config(&with("source_addresses = [\"127.0.0.56\"]").with("addresses", "allow = []"));
+    proxy.signal(Signal::HUP);
+    proxy.wait_for_message("configuration reloaded generation=3");
+    upstream.send(OK);
+    assert_eq!(client.expect_response().head.status(), 200);
+    upstream.expect_end();
+    assert_eq!(client.send(get(&authority)).expect_response().head.status(), 403);
+    assert_eq!(origin.connections(), 2);
+}
+
+/// One that changes neither leaves connections to be kept.
+#[test]
+fn a_reload_that_changes_nothing_of_connections() {
+    let proxy = Proxy::start();
+    let origin = Origin::listen();
+    let mut client = send(&proxy, &origin.authority());
+    let mut upstream = origin.accept();
+    upstream.expect_request();
+    proxy.rewrite_config(&Proxy::builder().cluster("max_requests = 7"));
+    proxy.signal(Signal::HUP);
+    proxy.wait_for_message("configuration reloaded generation=2");
+    for _ in 0..2 {
+        upstream.send(OK);
+        assert_eq!(client.expect_response().head.status(), 200);
+        client.send(get(&origin.authority()));
+        upstream.expect_request();
+    }
 }
