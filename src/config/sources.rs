@@ -25,13 +25,6 @@ pub(super) struct Source {
     pub(super) offset: usize,
 }
 
-impl Source {
-    /// The end counts too: that is where an unfinished text is wrong.
-    fn contains(&self, place: usize) -> bool {
-        (self.offset..=self.offset + self.text.len()).contains(&place)
-    }
-}
-
 /// All of them, in the order in which they are read. There is at least one.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Sources(Vec<Source>);
@@ -72,12 +65,12 @@ impl Sources {
 
     /// The file that a place is in.
     pub(super) fn find(&self, place: usize) -> &Source {
-        let found = self.0.iter().find(|source| source.contains(place));
-        found.or(self.0.last()).expect("there is a main file")
+        // The main file begins at 0, so that at least one does not begin behind the place.
+        &self.0[self.0.partition_point(|source| source.offset <= place) - 1]
     }
 
     fn end(&self) -> usize {
-        // One more byte for the end of each text, which is a place of its own.
+        // One more byte for the end of each text, which is a place of its own: there an unfinished text is wrong.
         self.0.last().map_or(0, |last| last.offset + last.text.len() + 1)
     }
 

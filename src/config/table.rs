@@ -47,13 +47,17 @@ impl<'a> Found<'a> {
 
     /// Where a part of the value is.
     fn span_of(&self, part: &Spanned<DeValue<'_>>) -> Span {
-        let span = part.span();
-        span.start + self.offset..span.end + self.offset
+        in_common_numbering(part.span(), self.offset)
     }
 
     fn as_layer(&self) -> Option<Layer<'a>> {
         Some(Layer { offset: self.offset, entries: self.value.get_ref().as_table()? })
     }
+}
+
+/// A place in the text of the file that begins at `offset`, among all files.
+fn in_common_numbering(span: Span, offset: usize) -> Span {
+    span.start + offset..span.end + offset
 }
 
 impl<'a> Table<'a> {
@@ -214,8 +218,7 @@ impl<'a> Table<'a> {
                 let nearest = nearest(name, &self.known).map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
                 let message = format!("unknown key `{}`{nearest}", name.escape_debug());
                 let help = format!("{place} has: {}", self.known.join(", "));
-                let span = key.span();
-                self.mistakes.push(Mistake::at(span.start + layer.offset..span.end + layer.offset, message, help));
+                self.mistakes.push(Mistake::at(in_common_numbering(key.span(), layer.offset), message, help));
             }
         }
     }

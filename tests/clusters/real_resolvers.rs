@@ -24,7 +24,7 @@ fn unbound_over_each_transport() {
         ("https", format!("https://127.0.0.1:{}/dns-query#resolver.test", unbound.https)),
     ];
     for (transport, url) in urls {
-        let proxy = asking(&url).environment("SSL_CERT_FILE", unbound.file("certificate.pem").display().to_string()).start();
+        let proxy = unbound.trusted_by(asking(&url)).start();
         let before = unbound.counted();
         assert_eq!(fetch(&proxy, &format!("origin.test:{}", origin.port())).head.status(), 200, "{transport}");
         let of_one_name = unbound.counted() - before;
@@ -51,7 +51,7 @@ fn unbound_with_another_name() {
     let unbound = Unbound::start(&program);
     for url in [format!("tls://127.0.0.1:{}#other.test", unbound.tls), format!("https://127.0.0.1:{}/dns-query#other.test", unbound.https)]
     {
-        let proxy = asking(&url).environment("SSL_CERT_FILE", unbound.file("certificate.pem").display().to_string()).start();
+        let proxy = unbound.trusted_by(asking(&url)).start();
         assert_eq!(proxy.client().send(get("origin.test")).expect_response().head.status(), 502, "{url}");
     }
     assert_eq!(unbound.counted(), Counted::default());
@@ -68,7 +68,7 @@ fn unbound_after_a_restart() {
         format!("tls://127.0.0.1:{}#resolver.test", unbound.tls),
         format!("https://127.0.0.1:{}/dns-query#resolver.test", unbound.https),
     ]
-    .map(|url| asking(&url).environment("SSL_CERT_FILE", unbound.file("certificate.pem").display().to_string()).start());
+    .map(|url| unbound.trusted_by(asking(&url)).start());
     for proxy in &proxies {
         assert_eq!(fetch(proxy, &format!("origin.test:{}", origin.port())).head.status(), 200);
     }
@@ -154,6 +154,10 @@ impl Unbound {
         self.process.stop();
         let directory = self.directory.path();
         self.process = started(|| (command(program, directory), "start of service", ())).0;
+    }
+
+    fn trusted_by(&self, proxy: ProxyBuilder) -> ProxyBuilder {
+        proxy.environment("SSL_CERT_FILE", self.file("certificate.pem").display().to_string())
     }
 
     fn file(&self, name: &str) -> PathBuf {
