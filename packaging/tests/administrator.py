@@ -1,5 +1,6 @@
 """What an administrator does with the package, from installation to purge. Runs inside the test machine."""
 
+import glob
 import os
 import re
 import signal
@@ -256,6 +257,8 @@ def killed_it_comes_back_and_refuses_nobody():
 def hung_it_is_ended_by_the_watchdog():
     before = pid()
     os.kill(before, signal.SIGSTOP)
+    # A thread that runs on for a moment could take the connection with it.
+    wait("it hangs", lambda: all("\nState:\tT" in open(status).read() for status in glob.glob(f"/proc/{before}/task/*/status")))
     began = time.monotonic()
     expect(once(timeout=60)[0] == 200, "no answer")
     took = time.monotonic() - began
