@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use outrider::codec::authority::Host;
 use outrider::codec::chunked::{Decoder, Step, chunk_head};
-use outrider::codec::field::FieldIndex;
 use outrider::codec::head::{HeadScanner, skip_empty_lines};
+use outrider::codec::index::FieldIndex;
 use outrider::codec::request::Request;
 use outrider::codec::response::{ConnectionField, Reframed, RequestKind, Response};
 use outrider::codec::target::Target;

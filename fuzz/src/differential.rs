@@ -1,7 +1,8 @@
 //! Two readers of one stream: what our codec accepts, hyper must read with the same body and the same end.
 
 use hyper::Uri;
-use outrider::codec::field::{FieldIndex, Kind};
+use outrider::codec::field::Kind;
+use outrider::codec::index::FieldIndex;
 use outrider::codec::framing::Framing;
 use outrider::codec::request::Request;
 use outrider::config::{HeaderKeyFormat, Http1};

@@ -1,7 +1,8 @@
 //! The chunked transfer coding (RFC 9112 section 7.1): decoded strictly, written anew.
 
 use super::Refusal;
-use super::field::{is_forbidden_in_trailers, is_token_byte, is_value_byte};
+use super::bytes::{is_token_byte, is_value_byte};
+use super::field::is_forbidden_in_trailers;
 use super::write::format_name;
 use crate::config::HeaderKeyFormat;
 

@@ -18,19 +18,23 @@ pub struct HeadScanner {
 /// Empty lines that may stand before a request line (RFC 9112 section 2.2 asks for at least one).
 const MAX_EMPTY_LINES: usize = 4;
 
-static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
+/// The end of a head, less the CR before it: no other line of a sound head holds a piece of this.
+static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\n\r\n"));
 
 impl HeadScanner {
     /// Where the head ends, its empty line included, or `None` while it is not complete.
     ///
     /// # Errors
-    /// When the head is larger than `max`; and when an incomplete one has a line that ends in a bare
-    /// LF, whose sender may think it complete. Of a complete one, the parser tells.
+    /// When the head is larger than `max`; and when it ends after a bare LF, or an incomplete one has a line that ends in
+    /// one, whose sender may think it complete. Of a complete one, the parser tells.
     pub fn find_end(&mut self, bytes: &[u8], max: usize) -> Result<Option<usize>, Refusal> {
         // The end may straddle what was looked at before.
-        let from = self.scanned.saturating_sub(3);
-        if let Some(at) = END.find(&bytes[from..]) {
-            let end = from + at + 4;
+        let from = self.scanned.saturating_sub(2);
+        if let Some(line_feed) = END.find(&bytes[from..]).map(|offset| from + offset) {
+            if !bytes[..line_feed].ends_with(b"\r") {
+                return Err(Refusal::BareLineFeed);
+            }
+            let end = line_feed + 3;
             if end <= max {
                 return Ok(Some(end));
             }
@@ -38,7 +42,7 @@ impl HeadScanner {
             return Err(Refusal::HeadTooLarge);
         }
         for line_feed in memchr_iter(b'\n', &bytes[self.scanned..]).map(|offset| self.scanned + offset) {
-            if line_feed == 0 || bytes[line_feed - 1] != b'\r' {
+            if !bytes[..line_feed].ends_with(b"\r") {
                 return Err(Refusal::BareLineFeed);
             }
             self.has_line = true;
@@ -113,7 +117,7 @@ mod tests {
         let mut scanner = HeadScanner::default();
         for end in 1..head.len() {
             assert_eq!(scanner.find_end(&head[..end], 1 << 20), Ok(None));
-            // The next look begins here, less the three bytes that an end may straddle.
+            // The next look begins here, less the two bytes that an end may straddle.
             assert_eq!(scanner.scanned, end);
         }
         assert_eq!(scanner.find_end(&head, 1 << 20), Ok(Some(head.len())));

@@ -4,10 +4,12 @@
 //! is written anew. Framing is strict: whatever two parsers could read differently is refused.
 
 pub mod authority;
+mod bytes;
 pub mod chunked;
 pub mod field;
 pub mod framing;
 pub mod head;
+pub mod index;
 pub mod refusal;
 pub mod request;
 pub mod response;

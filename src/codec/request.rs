@@ -1,15 +1,13 @@
 //! Request heads: read strictly, and written for the next hop with as few edits as may be.
 
-use std::mem::MaybeUninit;
-
-use httparse::Header;
-
 use super::Refusal;
-use super::field::{ConnectionOptions, Field, FieldIndex, Kind, USUAL_FIELDS, list};
+use super::bytes::{printable_length, token_length};
+use super::field::{ConnectionOptions, Field, Kind, list};
 use super::framing::{Framing, FramingFields, is_canonical_length, wants_trailers};
+use super::index::FieldIndex;
 use super::target::{AbsoluteTarget, Target};
 use super::write::{HeadWriter, Via};
-use crate::config::{Http1, UnderscoresAction};
+use crate::config::{HeaderKeyFormat, Http1, UnderscoresAction};
 
 /// A request head that passed every check, borrowed from the bytes it arrived in.
 #[derive(Debug)]
@@ -33,47 +31,24 @@ pub struct Request<'b> {
     host: Option<&'b [u8]>,
     carries_trailers: bool,
     head: &'b [u8],
+    /// Where the first field line begins in `head`.
+    fields_start: usize,
     fields: &'b FieldIndex,
 }
 
 impl<'b> Request<'b> {
     /// Reads one whole head, as delimited by [`HeadScanner`](super::head::HeadScanner).
     pub fn parse(head: &'b [u8], options: &Http1, index: &'b mut FieldIndex) -> Result<Request<'b>, Refusal> {
-        let mut few = [const { MaybeUninit::<Header<'b>>::uninit() }; USUAL_FIELDS];
-        if options.max_headers_count <= USUAL_FIELDS {
-            return Self::parse_with(head, &mut few[..options.max_headers_count], options, index);
-        }
-        let mut many = vec![MaybeUninit::uninit(); options.max_headers_count];
-        Self::parse_with(head, &mut many, options, index)
-    }
-
-    fn parse_with(
-        head: &'b [u8],
-        headers: &mut [MaybeUninit<Header<'b>>],
-        options: &Http1,
-        index: &'b mut FieldIndex,
-    ) -> Result<Request<'b>, Refusal> {
-        check_request_line(head, options.max_target)?;
-        let mut parsed = httparse::Request::new(&mut []);
-        match parsed.parse_with_uninit_headers(head, headers) {
-            Ok(httparse::Status::Complete(length)) if length == head.len() => {}
-            // It took a bare LF for an empty line.
-            Ok(httparse::Status::Complete(_)) => return Err(Refusal::BareLineFeed),
-            Ok(httparse::Status::Partial) => return Err(Refusal::InvalidRequestLine),
-            Err(error) => return Err(refusal(error, head)),
-        }
-        let (Some(method), Some(target), Some(minor_version)) = (parsed.method, parsed.path, parsed.version) else {
-            return Err(Refusal::InvalidRequestLine);
-        };
-        if minor_version == 0 && !options.accept_http_10 {
+        let line = RequestLine::read(head, options.max_target)?;
+        index.read(head, line.length, options.max_headers_count)?;
+        if line.minor_version == 0 && !options.accept_http_10 {
             return Err(Refusal::Http10NotAccepted);
         }
-        index.fill(head, parsed.headers)?;
         let mut request = Request {
-            method: method.as_bytes(),
-            target_text: target.as_bytes(),
-            target: Target::parse(method.as_bytes(), target.as_bytes())?,
-            minor_version,
+            method: line.method,
+            target_text: line.target,
+            target: Target::parse(line.method, line.target)?,
+            minor_version: line.minor_version,
             framing: Framing::None,
             connection: ConnectionOptions::default(),
             expects_continue: false,
@@ -84,6 +59,7 @@ impl<'b> Request<'b> {
             host: None,
             carries_trailers: false,
             head,
+            fields_start: line.length,
             fields: index,
         };
         request.read_fields(options)?;
@@ -93,10 +69,13 @@ impl<'b> Request<'b> {
     fn read_fields(&mut self, options: &Http1) -> Result<(), Refusal> {
         let mut framing = FramingFields::default();
         let mut upgrade_offered = None;
-        for field in self.fields.iter(self.head) {
-            if options.headers_with_underscores_action == UnderscoresAction::RejectRequest && field.name.contains(&b'_') {
-                return Err(Refusal::UnderscoreInName);
-            }
+        // Known names hold none.
+        if options.headers_with_underscores_action == UnderscoresAction::RejectRequest
+            && self.fields().any(|field| field.name.contains(&b'_'))
+        {
+            return Err(Refusal::UnderscoreInName);
+        }
+        for field in self.fields.known(self.head) {
             match field.kind {
                 Kind::Host if self.host.replace(field.value).is_some() => return Err(Refusal::DuplicateHost),
                 Kind::ContentLength => framing.add_content_length(field.value)?,
@@ -153,14 +132,11 @@ impl<'b> Request<'b> {
     /// Where a head that was refused ends all the same, and whether its client wants to go on. For
     /// refusals that leave it certain.
     pub fn framing(head: &'b [u8], options: &Http1, index: &'b mut FieldIndex) -> Option<(Framing, bool)> {
-        let mut headers = vec![httparse::EMPTY_HEADER; options.max_headers_count];
-        let mut parsed = httparse::Request::new(&mut headers);
-        parsed.parse(head).ok()?;
-        let minor_version = parsed.version?;
-        index.fill(head, parsed.headers).ok()?;
+        let line = RequestLine::read(head, options.max_target).ok()?;
+        index.read(head, line.length, options.max_headers_count).ok()?;
         let mut fields = FramingFields::default();
         let mut connection = ConnectionOptions::default();
-        for field in index.iter(head) {
+        for field in index.known(head) {
             match field.kind {
                 Kind::ContentLength => fields.add_content_length(field.value).ok()?,
                 Kind::TransferEncoding => fields.add_transfer_encoding(field.value).ok()?,
@@ -169,8 +145,8 @@ impl<'b> Request<'b> {
                 _ => {}
             }
         }
-        let framing = fields.request(minor_version, false).ok()?;
-        Some((framing, !connection.close && (minor_version == 1 || connection.keep_alive)))
+        let framing = fields.request(line.minor_version, false).ok()?;
+        Some((framing, !connection.close && (line.minor_version == 1 || connection.keep_alive)))
     }
 
     /// Host as it came; an HTTP/1.0 request may have none.
@@ -191,44 +167,44 @@ impl<'b> Request<'b> {
     /// Writes the head for the next hop. What there is no reason to change leaves as it came.
     pub fn write_forwarded(&self, to: &AbsoluteTarget<'_>, options: &Http1, out: &mut Vec<u8>) {
         self.write_request_line(to, options, out);
-        let mut writer = HeadWriter::new(out, options.header_key_format, self.head);
+        let mut writer = HeadWriter::of(out, options.header_key_format, self.head, self.fields_start);
         if self.host.is_none() {
             writer.field("Host", to.authority_text);
         }
         let drops_underscores = options.headers_with_underscores_action == UnderscoresAction::DropHeader;
+        let all = drops_underscores || self.connection.names_any() || options.header_key_format != HeaderKeyFormat::PreserveCase;
         let mut length_written = false;
-        for field in self.fields.iter(self.head) {
+        for field in self.fields.select(self.head, all) {
             match field.kind {
                 // Never true of what keeps a message safe or routable.
-                _ if self.connection.names(field.name) => {}
+                _ if self.connection.names(field.name) => writer.leave_out(&field),
                 // Known names hold no underscore.
-                Kind::Other if drops_underscores && field.name.contains(&b'_') => {}
+                Kind::Other if drops_underscores && field.name.contains(&b'_') => writer.leave_out(&field),
                 // What it announces does not come.
-                Kind::Trailer if !options.enable_trailers => {}
-                Kind::Other | Kind::Trailer | Kind::Date | Kind::Expect | Kind::Via => writer.line(&field),
-                Kind::Host if field.value == to.authority_text => writer.line(&field),
-                Kind::Host => writer.field_as(field.name, to.authority_text),
+                Kind::Trailer if !options.enable_trailers => writer.leave_out(&field),
+                Kind::Other | Kind::Trailer | Kind::Date | Kind::Expect | Kind::Via => writer.keep(&field),
+                Kind::Host if field.value == to.authority_text => writer.keep(&field),
+                Kind::Host => writer.replace(&field, to.authority_text),
                 Kind::ContentLength => {
                     // One field, whose text can be read in one way only; none beside chunked.
                     let length = match self.framing {
                         Framing::Length(length) => length,
                         _ => 0,
                     };
-                    if self.framing != Framing::Chunked && !std::mem::replace(&mut length_written, true) {
-                        if is_canonical_length(field.value, length) {
-                            writer.line(&field);
-                        } else {
-                            writer.field_as(field.name, itoa::Buffer::new().format(length).as_bytes());
-                        }
+                    if self.framing == Framing::Chunked || std::mem::replace(&mut length_written, true) {
+                        writer.leave_out(&field);
+                    } else if is_canonical_length(field.value, length) {
+                        writer.keep(&field);
+                    } else {
+                        writer.replace(&field, itoa::Buffer::new().format(length).as_bytes());
                     }
                 }
-                Kind::Connection if self.upgrade || self.carries_trailers => {}
-                Kind::Upgrade if self.upgrade => writer.line(&field),
+                Kind::Upgrade if self.upgrade => writer.keep(&field),
                 Kind::MaxForwards if self.counts_forwards() => {
                     let left = self.max_forwards.unwrap_or(1).saturating_sub(1);
-                    writer.field_as(field.name, itoa::Buffer::new().format(left).as_bytes());
+                    writer.replace(&field, itoa::Buffer::new().format(left).as_bytes());
                 }
-                Kind::MaxForwards => writer.line(&field),
+                Kind::MaxForwards => writer.keep(&field),
                 Kind::Connection
                 | Kind::Http2Settings
                 | Kind::KeepAlive
@@ -236,9 +212,10 @@ impl<'b> Request<'b> {
                 | Kind::ProxyConnection
                 | Kind::Te
                 | Kind::TransferEncoding
-                | Kind::Upgrade => {}
+                | Kind::Upgrade => writer.leave_out(&field),
             }
         }
+        writer.rest();
         if self.carries_trailers {
             writer.field("TE", b"trailers");
         }
@@ -284,21 +261,58 @@ impl<'b> Request<'b> {
     }
 }
 
-/// What httparse does not tell apart: length of the target, spaces, and the version.
-fn check_request_line(head: &[u8], max_target: usize) -> Result<(), Refusal> {
-    let mut words = first_line(head)?.split(|&byte| byte == b' ');
-    let (Some(_), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next()) else {
-        return Err(Refusal::InvalidRequestLine);
-    };
-    if target.len() > max_target {
-        return Err(Refusal::TargetTooLong);
-    }
-    match version {
-        b"HTTP/1.1" | b"HTTP/1.0" => Ok(()),
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
-            Err(Refusal::UnsupportedVersion)
+/// `method SP target SP version CRLF` (RFC 9112 section 3).
+struct RequestLine<'b> {
+    method: &'b [u8],
+    target: &'b [u8],
+    minor_version: u8,
+    /// With its CRLF.
+    length: usize,
+}
+
+impl<'b> RequestLine<'b> {
+    fn read(head: &'b [u8], max_target: usize) -> Result<Self, Refusal> {
+        let line = first_line(head)?;
+        let method_length = token_length(line);
+        let (method, rest) = line.split_at(method_length);
+        // The target is what is left between the two spaces; one more space in it is not printable here.
+        if let Some((rest, version)) = rest.split_last_chunk()
+            && let Some(target) = rest.strip_prefix(b" ")
+            && let Some(minor_version) = minor_version(version)
+            && !method.is_empty()
+            && !target.is_empty()
+            && target.len() <= max_target
+            && printable_length::<b'!'>(target) == target.len()
+            && (target.is_ascii() || std::str::from_utf8(target).is_ok())
+        {
+            return Ok(RequestLine { method, target, minor_version, length: line.len() + 2 });
         }
-        _ => Err(Refusal::InvalidRequestLine),
+        Err(refusal(line, max_target))
+    }
+}
+
+fn minor_version(version: &[u8; 9]) -> Option<u8> {
+    match version {
+        b" HTTP/1.1" => Some(1),
+        b" HTTP/1.0" => Some(0),
+        _ => None,
+    }
+}
+
+/// Why a request line was not taken.
+#[cold]
+fn refusal(line: &[u8], max_target: usize) -> Refusal {
+    let mut words = line.split(|&byte| byte == b' ');
+    let (Some(_), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next()) else {
+        return Refusal::InvalidRequestLine;
+    };
+    match version {
+        _ if target.len() > max_target => Refusal::TargetTooLong,
+        b"HTTP/1.1" | b"HTTP/1.0" => Refusal::InvalidRequestLine,
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+            Refusal::UnsupportedVersion
+        }
+        _ => Refusal::InvalidRequestLine,
     }
 }
 
@@ -309,20 +323,6 @@ pub(super) fn first_line(head: &[u8]) -> Result<&[u8], Refusal> {
         [b'\r', b'\n', ..] => Ok(&head[..end]),
         [b'\n', ..] => Err(Refusal::BareLineFeed),
         _ => Err(Refusal::ControlByte),
-    }
-}
-
-pub(super) fn refusal(error: httparse::Error, head: &[u8]) -> Refusal {
-    let folded = || memchr::memmem::find(head, b"\r\n ").is_some() || memchr::memmem::find(head, b"\r\n\t").is_some();
-    match error {
-        httparse::Error::TooManyHeaders => Refusal::TooManyFields,
-        httparse::Error::HeaderName if folded() => Refusal::ObsoleteFold,
-        httparse::Error::HeaderName => Refusal::InvalidFieldName,
-        httparse::Error::HeaderValue => Refusal::InvalidFieldValue,
-        httparse::Error::NewLine => Refusal::ControlByte,
-        httparse::Error::Status => Refusal::InvalidStatusLine,
-        httparse::Error::Version => Refusal::UnsupportedVersion,
-        httparse::Error::Token => Refusal::InvalidRequestLine,
     }
 }
 

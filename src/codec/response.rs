@@ -1,15 +1,13 @@
 //! Response heads: read strictly, and written for the client with as few edits as may be.
 
-use std::mem::MaybeUninit;
-
-use httparse::Header;
-
 use super::Refusal;
-use super::field::{ConnectionOptions, FieldIndex, Kind, USUAL_FIELDS};
+use super::bytes::is_value_byte;
+use super::field::{ConnectionOptions, Kind};
 use super::framing::{Framing, FramingFields, is_canonical_length};
-use super::request::{first_line, refusal};
+use super::index::FieldIndex;
+use super::request::first_line;
 use super::write::{HeadWriter, Via};
-use crate::config::Http1;
+use crate::config::{HeaderKeyFormat, Http1};
 
 /// A response head that passed every check, borrowed from the bytes it arrived in.
 #[derive(Debug)]
@@ -25,6 +23,8 @@ pub struct Response<'b> {
     /// The one value that all Content-Length fields agree on.
     content_length: Option<u64>,
     head: &'b [u8],
+    /// Where the first field line begins in `head`.
+    fields_start: usize,
     fields: &'b FieldIndex,
 }
 
@@ -57,34 +57,8 @@ pub enum ConnectionField {
 impl<'b> Response<'b> {
     /// Reads one whole head, as delimited by [`HeadScanner`](super::head::HeadScanner).
     pub fn parse(head: &'b [u8], to: RequestKind, options: &Http1, index: &'b mut FieldIndex) -> Result<Response<'b>, Refusal> {
-        let mut few = [const { MaybeUninit::<Header<'b>>::uninit() }; USUAL_FIELDS];
-        if options.max_headers_count <= USUAL_FIELDS {
-            return Self::parse_with(head, &mut few[..options.max_headers_count], to, options, index);
-        }
-        let mut many = vec![MaybeUninit::uninit(); options.max_headers_count];
-        Self::parse_with(head, &mut many, to, options, index)
-    }
-
-    fn parse_with(
-        head: &'b [u8],
-        headers: &mut [MaybeUninit<Header<'b>>],
-        to: RequestKind,
-        options: &Http1,
-        index: &'b mut FieldIndex,
-    ) -> Result<Response<'b>, Refusal> {
-        let reason_phrase = check_status_line(head)?;
-        let mut parsed = httparse::Response::new(&mut []);
-        match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, head, headers) {
-            Ok(httparse::Status::Complete(length)) if length == head.len() => {}
-            // It took a bare LF for an empty line.
-            Ok(httparse::Status::Complete(_)) => return Err(Refusal::BareLineFeed),
-            Ok(httparse::Status::Partial) => return Err(Refusal::InvalidStatusLine),
-            Err(error) => return Err(refusal(error, head)),
-        }
-        let (Some(status @ 100..), Some(minor_version)) = (parsed.code, parsed.version) else {
-            return Err(Refusal::InvalidStatusLine);
-        };
-        index.fill(head, parsed.headers)?;
+        let StatusLine { status, reason_phrase, minor_version, length } = StatusLine::read(head)?;
+        index.read(head, length, options.max_headers_count)?;
         let mut response = Response {
             status,
             reason_phrase,
@@ -95,10 +69,11 @@ impl<'b> Response<'b> {
             must_close: false,
             content_length: None,
             head,
+            fields_start: length,
             fields: index,
         };
         let mut framing = FramingFields::default();
-        for field in response.fields.iter(head) {
+        for field in response.fields.known(head) {
             match field.kind {
                 Kind::ContentLength => framing.add_content_length(field.value)?,
                 Kind::TransferEncoding => framing.add_transfer_encoding(field.value)?,
@@ -137,32 +112,36 @@ impl<'b> Response<'b> {
     /// `date` gives an IMF-fixdate to a response that has none (RFC 9110 section 6.6.1).
     pub fn write_forwarded(&self, reframed: Reframed, options: &Http1, date: impl FnOnce() -> [u8; 29], out: &mut Vec<u8>) {
         self.write_status_line(options, out);
-        let mut writer = HeadWriter::new(out, options.header_key_format, self.head);
+        let mut writer = HeadWriter::of(out, options.header_key_format, self.head, self.fields_start);
+        let all = self.connection.names_any() || options.header_key_format != HeaderKeyFormat::PreserveCase;
         let mut length_written = false;
-        for field in self.fields.iter(self.head) {
+        for field in self.fields.select(self.head, all) {
             match field.kind {
                 // Never true of what keeps a message safe or routable.
-                _ if self.connection.names(field.name) => {}
-                Kind::Trailer if !options.enable_trailers => {}
+                _ if self.connection.names(field.name) => writer.leave_out(&field),
+                Kind::Trailer if !options.enable_trailers => writer.leave_out(&field),
                 Kind::ContentLength => {
-                    if self.may_have_length() && !std::mem::replace(&mut length_written, true) {
-                        let length = self.content_length.unwrap_or(0);
-                        if is_canonical_length(field.value, length) {
-                            writer.line(&field);
-                        } else {
-                            writer.field_as(field.name, itoa::Buffer::new().format(length).as_bytes());
-                        }
+                    let length = self.content_length.unwrap_or(0);
+                    if !self.may_have_length() || std::mem::replace(&mut length_written, true) {
+                        writer.leave_out(&field);
+                    } else if is_canonical_length(field.value, length) {
+                        writer.keep(&field);
+                    } else {
+                        writer.replace(&field, itoa::Buffer::new().format(length).as_bytes());
                     }
                 }
-                Kind::Upgrade if self.status == 101 || self.status == 426 => writer.line(&field),
+                Kind::Upgrade if self.status == 101 || self.status == 426 => writer.keep(&field),
                 // A coding that runs to the end of the connection stays declared.
                 Kind::TransferEncoding if reframed.framing == Framing::UntilClose && self.framing == Framing::UntilClose => {
-                    writer.line(&field)
+                    writer.keep(&field)
                 }
-                Kind::Connection | Kind::KeepAlive | Kind::ProxyConnection | Kind::Te | Kind::TransferEncoding | Kind::Upgrade => {}
-                _ => writer.line(&field),
+                Kind::Connection | Kind::KeepAlive | Kind::ProxyConnection | Kind::Te | Kind::TransferEncoding | Kind::Upgrade => {
+                    writer.leave_out(&field)
+                }
+                _ => writer.keep(&field),
             }
         }
+        writer.rest();
         if reframed.framing == Framing::Chunked {
             writer.field("Transfer-Encoding", b"chunked");
         }
@@ -186,7 +165,7 @@ impl<'b> Response<'b> {
 
     /// Whether a transfer coding other than chunked runs until close, which an HTTP/1.0 client cannot undo.
     pub fn has_other_coding(&self) -> bool {
-        self.framing == Framing::UntilClose && self.fields.iter(self.head).any(|field| field.kind == Kind::TransferEncoding)
+        self.framing == Framing::UntilClose && self.fields.known(self.head).any(|field| field.kind == Kind::TransferEncoding)
     }
 
     fn write_status_line(&self, options: &Http1, out: &mut Vec<u8>) {
@@ -207,16 +186,38 @@ pub fn standard_phrase(status: u16) -> &'static str {
     hyper::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("")
 }
 
-/// What httparse does not tell: it takes other line shapes and loses a phrase with obs-text.
-fn check_status_line(head: &[u8]) -> Result<&[u8], Refusal> {
-    match first_line(head)? {
-        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0' | b'1', b' ', status @ ..] => match status {
-            [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9'] => Ok(&[]),
-            [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9', b' ', phrase @ ..] => Ok(phrase),
-            _ => Err(Refusal::InvalidStatusLine),
-        },
-        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9', b' ', ..] => Err(Refusal::UnsupportedVersion),
-        _ => Err(Refusal::InvalidStatusLine),
+/// `version SP status [SP reason-phrase] CRLF` (RFC 9112 section 4; the second space is often left out with the phrase).
+struct StatusLine<'b> {
+    status: u16,
+    reason_phrase: &'b [u8],
+    minor_version: u8,
+    /// With its CRLF.
+    length: usize,
+}
+
+impl<'b> StatusLine<'b> {
+    fn read(head: &'b [u8]) -> Result<Self, Refusal> {
+        let line = first_line(head)?;
+        let (minor, rest) = match line {
+            [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ (b'0' | b'1'), b' ', rest @ ..] => (minor, rest),
+            [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9', b' ', ..] => return Err(Refusal::UnsupportedVersion),
+            _ => return Err(Refusal::InvalidStatusLine),
+        };
+        let (&[hundreds @ b'1'..=b'9', tens @ b'0'..=b'9', ones @ b'0'..=b'9'], phrase) =
+            rest.split_first_chunk().ok_or(Refusal::InvalidStatusLine)?
+        else {
+            return Err(Refusal::InvalidStatusLine);
+        };
+        let reason_phrase = match phrase {
+            [] => phrase,
+            [b' ', phrase @ ..] => phrase,
+            _ => return Err(Refusal::InvalidStatusLine),
+        };
+        if !reason_phrase.iter().copied().all(is_value_byte) {
+            return Err(Refusal::InvalidStatusLine);
+        }
+        let status = [hundreds, tens, ones].iter().fold(0, |status, digit| status * 10 + u16::from(digit - b'0'));
+        Ok(StatusLine { status, reason_phrase, minor_version: minor - b'0', length: line.len() + 2 })
     }
 }
 

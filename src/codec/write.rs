@@ -1,6 +1,4 @@
-//! Writing heads: lines that leave as they came, and fields of our own in the chosen format.
-
-use std::ops::Range;
+//! Writing heads: a copy of the field lines that came, with as few edits as may be, and fields of our own.
 
 use super::field::Field;
 use crate::config::HeaderKeyFormat;
@@ -9,10 +7,11 @@ use crate::config::HeaderKeyFormat;
 pub struct HeadWriter<'o, 'b> {
     out: &'o mut Vec<u8>,
     format: HeaderKeyFormat,
-    /// Bytes of the head being forwarded, from which lines are taken.
+    /// The head being forwarded, from which lines are copied.
     source: &'b [u8],
-    /// Lines of `source` that lie back to back and are copied at once.
-    run: Range<usize>,
+    /// What lies before this is copied or left out already. Lines that stay as they are are copied together, when the next
+    /// edit comes.
+    done: usize,
 }
 
 /// What goes into Via (RFC 9110 section 7.6.3).
@@ -24,41 +23,46 @@ pub struct Via<'a> {
 }
 
 impl<'o, 'b> HeadWriter<'o, 'b> {
-    /// `source` is the head that forwarded lines belong to; empty where there is none.
-    pub fn new(out: &'o mut Vec<u8>, format: HeaderKeyFormat, source: &'b [u8]) -> Self {
-        HeadWriter { out, format, source, run: 0..0 }
+    /// For a head of our own.
+    pub fn new(out: &'o mut Vec<u8>, format: HeaderKeyFormat) -> Self {
+        HeadWriter { out, format, source: &[], done: 0 }
     }
 
-    /// A line that leaves as it came, but for the case of its name where a format asks for one.
-    #[inline]
-    pub fn line(&mut self, field: &Field<'b>) {
-        match self.format {
-            HeaderKeyFormat::PreserveCase => {
-                let start = field.line.as_ptr() as usize - self.source.as_ptr() as usize;
-                if self.run.end != start {
-                    self.flush();
-                    self.run.start = start;
-                }
-                self.run.end = start + field.line.len();
-            }
-            _ => {
-                self.name(field.name);
-                self.out.extend_from_slice(&field.line[field.name.len()..]);
-            }
+    /// For the successor of `source`, whose field lines begin at `start`. They are edited in the order in which they lie
+    /// there; those that are not mentioned leave as they came, so `PreserveCase` need not mention one that it keeps.
+    pub fn of(out: &'o mut Vec<u8>, format: HeaderKeyFormat, source: &'b [u8], start: usize) -> Self {
+        HeadWriter { out, format, source, done: start }
+    }
+
+    /// Leaves as it came, but for the case of its name where a format asks for one.
+    pub fn keep(&mut self, field: &Field<'b>) {
+        if self.format != HeaderKeyFormat::PreserveCase {
+            self.leave_out(field);
+            self.name(field.name);
+            self.out.extend_from_slice(&field.line[field.name.len()..]);
         }
+    }
+
+    pub fn leave_out(&mut self, field: &Field<'b>) {
+        let line = field.line.as_ptr() as usize - self.source.as_ptr() as usize;
+        self.copy_to(line);
+        self.done = line + field.line.len();
+    }
+
+    /// A new value under the name that the peer wrote.
+    pub fn replace(&mut self, field: &Field<'b>, value: &[u8]) {
+        self.leave_out(field);
+        self.own(field.name, value);
+    }
+
+    /// Copies the lines that are left; fields of our own may follow.
+    pub fn rest(&mut self) {
+        self.copy_to(self.source.len() - 2);
     }
 
     /// A field of our own, its name given in Proper-Case.
     pub fn field(&mut self, name: &str, value: &[u8]) {
-        self.field_as(name.as_bytes(), value);
-    }
-
-    /// A new value under a name that the peer wrote.
-    pub fn field_as(&mut self, name: &[u8], value: &[u8]) {
-        self.name(name);
-        self.out.extend_from_slice(b": ");
-        self.out.extend_from_slice(value);
-        self.out.extend_from_slice(b"\r\n");
+        self.own(name.as_bytes(), value);
     }
 
     pub fn via(&mut self, via: Via<'_>) {
@@ -69,18 +73,23 @@ impl<'o, 'b> HeadWriter<'o, 'b> {
     }
 
     /// The empty line.
-    pub fn finish(mut self) {
-        self.flush();
+    pub fn finish(self) {
         self.out.extend_from_slice(b"\r\n");
     }
 
-    fn flush(&mut self) {
-        self.out.extend_from_slice(&self.source[self.run.clone()]);
-        self.run = 0..0;
+    fn own(&mut self, name: &[u8], value: &[u8]) {
+        self.name(name);
+        self.out.extend_from_slice(b": ");
+        self.out.extend_from_slice(value);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    fn copy_to(&mut self, end: usize) {
+        self.out.extend_from_slice(&self.source[self.done..end]);
+        self.done = end;
     }
 
     fn name(&mut self, name: &[u8]) {
-        self.flush();
         let start = self.out.len();
         self.out.extend_from_slice(name);
         format_name(&mut self.out[start..], self.format);
@@ -114,9 +123,10 @@ mod tests {
 
     fn written(format: HeaderKeyFormat) -> String {
         let mut out = Vec::new();
-        let head = b"x-fOO_bar:V  v \r\n";
-        let mut writer = HeadWriter::new(&mut out, format, head);
-        writer.line(&Field { name: &head[..9], value: b"V  v", line: head, kind: Kind::Other });
+        let head = b"x-fOO_bar:V  v \r\n\r\n";
+        let mut writer = HeadWriter::of(&mut out, format, head, 0);
+        writer.keep(&Field { name: &head[..9], value: b"V  v", line: &head[..17], kind: Kind::Other });
+        writer.rest();
         writer.field("Proxy-Status", b"x");
         writer.via(Via { minor_version: 1, pseudonym: "p" });
         writer.finish();

@@ -30,7 +30,7 @@ pub use fault::{Fault, Shape};
 
 use crate::access_log::Log;
 use crate::cluster::{AddressRules, Clusters};
-use crate::codec::field::FieldIndex;
+use crate::codec::index::FieldIndex;
 use crate::config::{Config, Http1};
 use crate::drain::Drain;
 use crate::event_loop::EventLoop;

@@ -46,7 +46,7 @@ impl Reply<'_> {
             out.push(b')');
         }
         out.extend_from_slice(b"\r\n");
-        let mut writer = HeadWriter::new(out, options.header_key_format, &[]);
+        let mut writer = HeadWriter::new(out, options.header_key_format);
         writer.field("Date", date);
         if !self.content_type.is_empty() {
             writer.field("Content-Type", self.content_type.as_bytes());
