@@ -20,7 +20,7 @@ pub fn string(text: &str) -> String {
 /// What comes between the quotes.
 fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     // Nearly every string is plain: one look at each byte, one copy.
-    if !bytes.iter().fold(false, |special, &byte| special | SPECIAL[usize::from(byte)]) {
+    if !has_special(bytes) {
         out.extend_from_slice(bytes);
         return;
     }
@@ -49,16 +49,25 @@ fn write_code(out: &mut Vec<u8>, byte: u8) {
 
 pub(crate) const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// Bytes that a string may not hold as they are, or that need a closer look.
-const SPECIAL: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = byte < 0x20 || byte >= 0x7f || byte == b'"' as usize || byte == b'\\' as usize;
-        byte += 1;
-    }
-    table
-};
+/// Whether a string may not hold `bytes` as they are, or not without a closer look.
+fn has_special(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks();
+    words.iter().any(|&word| has_special_in_word(u64::from_ne_bytes(word))) || rest.iter().any(|&byte| is_special(byte))
+}
+
+/// The same for eight bytes at once.
+fn has_special_in_word(word: u64) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    // The highest bit of a byte remains where the byte was zero, or there is one like that below.
+    let zero_in = |word: u64| word.wrapping_sub(ONES) & !word;
+    let equal_to = |byte: u8| zero_in(word ^ (ONES * u64::from(byte)));
+    let controls = word.wrapping_sub(ONES * 0x20) & !word;
+    (controls | equal_to(b'"') | equal_to(b'\\') | equal_to(0x7f) | word) & (ONES * 0x80) != 0
+}
+
+fn is_special(byte: u8) -> bool {
+    !(0x20..0x7f).contains(&byte) || byte == b'"' || byte == b'\\'
+}
 
 #[cfg(test)]
 mod tests {
@@ -68,6 +77,19 @@ mod tests {
         let mut out = Vec::new();
         write_string(&mut out, bytes);
         String::from_utf8(out).expect("always UTF-8")
+    }
+
+    #[test]
+    fn what_is_special_is_seen_at_every_place() {
+        for byte in 0..=255 {
+            for place in 0..11 {
+                for neighbour in [b' ', b'!', b'#', b'[', b']', b'~'] {
+                    let mut bytes = [neighbour; 11];
+                    bytes[place] = byte;
+                    assert_eq!(has_special(&bytes), is_special(byte), "{bytes:?}");
+                }
+            }
+        }
     }
 
     #[test]

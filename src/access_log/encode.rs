@@ -43,9 +43,9 @@ impl Encoder {
         if let Some(status) = record.status {
             write_number(out, b",\"status\":", u64::from(status));
         }
-        write_text(out, b",\"response_flags\":", record.response_flag);
-        write_text(out, b",\"reason\":", record.reason);
-        write_text(out, b",\"detail\":", record.detail);
+        write_text(out, b",\"response_flags\":", record.response_flag.as_bytes());
+        write_text(out, b",\"reason\":", record.reason.as_bytes());
+        write_text(out, b",\"detail\":", record.detail.as_bytes());
         write_text(out, b",\"rule\":", record.rule);
         write_text(out, b",\"cluster\":", record.cluster);
         if let Some(endpoint) = record.endpoint {
@@ -74,10 +74,10 @@ impl Encoder {
     }
 }
 
-fn write_text(out: &mut Vec<u8>, key: &[u8], text: &str) {
+fn write_text(out: &mut Vec<u8>, key: &[u8], text: &[u8]) {
     if !text.is_empty() {
         out.extend_from_slice(key);
-        json::write_string(out, text.as_bytes());
+        json::write_string(out, text);
     }
 }
 
@@ -100,15 +100,15 @@ fn write_address(out: &mut Vec<u8>, key: &[u8], address: SocketAddr) {
     out.extend_from_slice(key);
     match address.ip() {
         IpAddr::V4(ip) => {
-            let mut separator = false;
+            let mut text = [0; 16];
+            let mut length = 0;
             for octet in ip.octets() {
-                if separator {
-                    out.push(b'.');
-                }
-                out.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
-                separator = true;
+                let (digits, digits_length) = OCTETS[usize::from(octet)];
+                text[length..length + 4].copy_from_slice(&digits);
+                length += digits_length;
             }
-            out.push(b':');
+            text[length - 1] = b':';
+            out.extend_from_slice(&text[..length]);
             out.extend_from_slice(itoa::Buffer::new().format(address.port()).as_bytes());
         }
         // Its shortest form (RFC 5952) is a matter for the standard library.
@@ -116,6 +116,22 @@ fn write_address(out: &mut Vec<u8>, key: &[u8], address: SocketAddr) {
     }
     out.push(b'"');
 }
+
+/// Each octet in digits with a dot behind it, and how long that is.
+const OCTETS: [([u8; 4], usize); 256] = {
+    let mut table = [([0; 4], 0); 256];
+    let mut octet = 0;
+    while octet < 256 {
+        let (hundreds, tens, ones) = (b'0' + (octet / 100) as u8, b'0' + (octet / 10 % 10) as u8, b'0' + (octet % 10) as u8);
+        table[octet] = match octet {
+            0..10 => ([ones, b'.', 0, 0], 2),
+            10..100 => ([tens, ones, b'.', 0], 3),
+            _ => ([hundreds, tens, ones, b'.'], 4),
+        };
+        octet += 1;
+    }
+    table
+};
 
 fn write_hex(out: &mut Vec<u8>, number: u64) {
     let mut text = [0; 16];
@@ -181,8 +197,8 @@ pub(super) mod tests {
             response_flag: "",
             reason: "",
             detail: "",
-            rule: "local clients to the web",
-            cluster: "example.org:80",
+            rule: b"local clients to the web",
+            cluster: b"example.org:80",
             endpoint: Some("[2001:db8::1]:80".parse().expect("an address")),
             reused: true,
             bytes_received: 0,
@@ -263,8 +279,8 @@ pub(super) mod tests {
                 response_flag: &texts[1],
                 reason: &texts[2],
                 detail: &texts[3],
-                rule: &texts[4],
-                cluster: &texts[5],
+                rule: texts[4].as_bytes(),
+                cluster: texts[5].as_bytes(),
                 endpoint: some.then_some(SocketAddr::new(addresses.1, 65535)),
                 bytes_received: numbers.1,
                 bytes_sent: numbers.2,

@@ -40,9 +40,9 @@ pub struct Record<'a> {
     /// Detail for people, such as the operating system's error.
     pub detail: &'a str,
     /// Name of the policy rule that decided.
-    pub rule: &'a str,
+    pub rule: &'a [u8],
     /// Canonical `host:port`; empty when no cluster was chosen.
-    pub cluster: &'a str,
+    pub cluster: &'a [u8],
     /// The address dialled.
     pub endpoint: Option<SocketAddr>,
     /// Whether the upstream connection came from the pool.

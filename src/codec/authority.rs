@@ -42,9 +42,11 @@ impl Authority {
     /// Reads `host[:port]`. A missing or empty port becomes `default_port`, or an error where
     /// there is none (CONNECT, RFC 9110 section 9.3.6).
     pub fn parse(text: &[u8], default_port: Option<u16>) -> Result<Self, AuthorityError> {
-        if memchr::memchr(b'@', text).is_some() {
-            return Err(AuthorityError::Userinfo);
-        }
+        // Nothing that holds an `@` passes; where that is the reason, it is told.
+        Self::parse_host_and_port(text, default_port).map_err(|error| if text.contains(&b'@') { AuthorityError::Userinfo } else { error })
+    }
+
+    fn parse_host_and_port(text: &[u8], default_port: Option<u16>) -> Result<Self, AuthorityError> {
         let (host, port) = split(text)?;
         let host = Host::parse(host)?;
         let port = match port {
@@ -172,7 +174,7 @@ fn split(text: &[u8]) -> Result<(&[u8], Option<&[u8]>), AuthorityError> {
             Some(_) => Err(AuthorityError::InvalidHost),
         };
     }
-    match memchr::memchr(b':', text) {
+    match text.iter().position(|&byte| byte == b':') {
         None => Ok((text, None)),
         Some(colon) => Ok((&text[..colon], Some(&text[colon + 1..]))),
     }
@@ -326,6 +328,10 @@ mod tests {
             (":80", MissingHost),
             ("user@example.org", Userinfo),
             ("a@b@c", Userinfo),
+            ("user:password@example.org", Userinfo),
+            ("user@[::1]", Userinfo),
+            ("[::1]@a", Userinfo),
+            ("a%40b", InvalidHost),
             ("example.org:0", InvalidPort),
             ("example.org:65536", InvalidPort),
             ("example.org:080000", InvalidPort),

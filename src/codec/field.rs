@@ -62,7 +62,7 @@ impl Kind {
 /// Whether `name` is `known`, which is in lower case. The bit that makes a letter small makes nothing but controls into the
 /// hyphens and digits of the names above, and those are no token bytes; so all bytes are compared at once.
 fn is<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
-    name.first_chunk::<N>().is_some_and(|name| name.map(|byte| byte | 0x20) == *known)
+    <&[u8; N]>::try_from(name).is_ok_and(|name| name.map(|byte| byte | 0x20) == *known)
 }
 
 /// The elements of a comma-separated list (RFC 9110 section 5.6.1), empty ones left out.
@@ -82,6 +82,11 @@ pub struct ConnectionOptions<'b> {
 
 impl<'b> ConnectionOptions<'b> {
     pub fn add(&mut self, value: &'b [u8]) {
+        // What nearly every peer says, if it says anything.
+        if is(value, b"keep-alive") {
+            self.keep_alive = true;
+            return;
+        }
         for option in list(value) {
             if option.eq_ignore_ascii_case(b"close") {
                 self.close = true;
@@ -97,6 +102,10 @@ impl<'b> ConnectionOptions<'b> {
 
     /// Proxy-Connection never was a standard; only its two usual values are heard.
     pub fn add_proxy_connection(&mut self, value: &[u8]) {
+        if is(value, b"keep-alive") {
+            self.keep_alive = true;
+            return;
+        }
         for option in list(value) {
             self.close |= option.eq_ignore_ascii_case(b"close");
             self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
@@ -153,6 +162,15 @@ mod tests {
         assert_eq!(Kind::of(b"hosT2"), Kind::Other);
         assert_eq!(Kind::of(b"data"), Kind::Other);
         assert_eq!(Kind::of(b""), Kind::Other);
+    }
+
+    #[test]
+    fn proxy_connection_is_heard_in_its_usual_values() {
+        for (value, expected) in [("Keep-Alive", (false, true)), ("keep-alivex", (false, false)), ("x, keep-alive,Close", (true, true))] {
+            let mut options = ConnectionOptions::default();
+            options.add_proxy_connection(value.as_bytes());
+            assert_eq!((options.close, options.keep_alive), expected, "{value}");
+        }
     }
 
     #[test]

@@ -282,7 +282,7 @@ impl<'b> RequestLine<'b> {
             && !method.is_empty()
             && !target.is_empty()
             && target.len() <= max_target
-            && printable_length::<b'!'>(target) == target.len()
+            && printable_length::<b' '>(target) == target.len()
             && (target.is_ascii() || std::str::from_utf8(target).is_ok())
         {
             return Ok(RequestLine { method, target, minor_version, length: line.len() + 2 });

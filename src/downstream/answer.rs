@@ -15,7 +15,7 @@ use crate::codec::framing::Framing;
 use crate::codec::head::HeadScanner;
 use crate::codec::response::{ConnectionField, Reframed, RequestKind, Response};
 use crate::config::Http1;
-use crate::event_loop::{Buffer, Deadline};
+use crate::event_loop::{Buffer, Deadline, coarse_now};
 
 /// A body up to this size that came with its head is copied behind it: cheaper than a second slice.
 const COPIED_BODY: usize = 4096;
@@ -134,7 +134,7 @@ impl Answer<'_> {
                 Some(Ok(0)) => return Err(Fault::UpstreamClosed),
                 Some(Ok(_)) => {
                     if self.first_byte.get().is_none() {
-                        self.first_byte.set(Some(Instant::now()));
+                        self.first_byte.set(Some(coarse_now()));
                     }
                 }
                 Some(Err(error)) => return Err(Fault::UpstreamReset(error)),

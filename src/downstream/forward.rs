@@ -15,7 +15,7 @@ use super::stream::{Exchange, Forward, consume};
 use super::tunnel::Ways;
 use crate::cluster::{Cluster, RequestPermit, Want};
 use crate::codec::framing::Framing;
-use crate::event_loop::Buffer;
+use crate::event_loop::{Buffer, coarse_now};
 use crate::upstream::{UpstreamConnection, count};
 
 /// A whole body up to this size that came with its head leaves with it, in one write.
@@ -196,7 +196,7 @@ impl Exchange<'_> {
         if answered.reusable
             && let Some(cluster) = &self.record.cluster
         {
-            cluster.check_in(upstream, Instant::now());
+            cluster.check_in(upstream, coarse_now());
         }
         self.record.finish(self.connection);
         match (answered.reset, answered.keeps_alive) {

@@ -11,7 +11,7 @@ use super::fault::Shape;
 use crate::access_log;
 use crate::cluster::Cluster;
 use crate::codec::authority::Authority;
-use crate::event_loop::ScratchVec;
+use crate::event_loop::{ScratchVec, coarse_now};
 
 /// The facts of one stream, gathered on its way.
 pub(super) struct StreamRecord {
@@ -64,7 +64,7 @@ impl StreamRecord {
     pub fn begin(request_id: u64, text: ScratchVec) -> Self {
         StreamRecord {
             request_id,
-            started: Instant::now(),
+            started: coarse_now(),
             text: Text::Lent(text),
             method: 0..0,
             target: 0..0,
@@ -144,8 +144,8 @@ impl StreamRecord {
         if self.quiet {
             return;
         }
-        let destination = std::str::from_utf8(self.text(&self.destination)).unwrap_or_default();
-        let cluster = self.cluster.as_ref().map_or(destination, |cluster| cluster.label());
+        let destination = self.text(&self.destination);
+        let cluster = self.cluster.as_ref().map_or(destination, |cluster| cluster.label().as_bytes());
         context.access_log.write(&access_log::Record {
             request_id: self.request_id,
             listener: &connection.listener.name,
@@ -158,7 +158,7 @@ impl StreamRecord {
             response_flag: self.flag,
             reason: self.reason,
             detail: self.detail.as_deref().unwrap_or(""),
-            rule: self.rule(),
+            rule: self.text(&self.rule),
             cluster,
             endpoint: self.endpoint,
             reused: self.reused,

@@ -100,8 +100,10 @@ impl Drop for Buffer {
 #[derive(Default, Clone)]
 pub struct Scratch(Rc<RefCell<Vec<Vec<u8>>>>);
 
+/// A stream under way holds three.
+const SCRATCH_KEPT: usize = 512;
 /// Heads larger than this are rare; their memory is not worth keeping.
-const SCRATCH_KEPT_SIZE: usize = 16 * 1024;
+const SCRATCH_KEPT_SIZE: usize = 4 * 1024;
 
 impl Scratch {
     pub fn lend(&self) -> ScratchVec {
@@ -133,7 +135,7 @@ impl DerefMut for ScratchVec {
 impl Drop for ScratchVec {
     fn drop(&mut self) {
         let mut kept = self.owner.0.borrow_mut();
-        if kept.len() < KEPT && self.bytes.capacity() <= SCRATCH_KEPT_SIZE {
+        if kept.len() < SCRATCH_KEPT && self.bytes.capacity() <= SCRATCH_KEPT_SIZE {
             let mut bytes = std::mem::take(&mut self.bytes);
             bytes.clear();
             kept.push(bytes);

@@ -7,8 +7,13 @@ thread_local! {
     static TURN: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// When the event loop of this thread woke last: good enough for deadlines, and read for nothing.
-pub fn turn_start() -> Option<Instant> {
+/// When the event loop of this thread woke last, or the time where it has not: good enough for deadlines and for when
+/// something came, and read for nothing.
+pub fn coarse_now() -> Instant {
+    turn_start().unwrap_or_else(Instant::now)
+}
+
+pub(super) fn turn_start() -> Option<Instant> {
     TURN.get()
 }
 

@@ -9,7 +9,7 @@ mod pulse;
 mod watchdog;
 
 pub use buffers::{Buffer, Buffers, Scratch, ScratchVec};
-pub use clock::{Clock, turn_start};
+pub use clock::{Clock, coarse_now};
 pub use deadlines::{Deadline, Deadlines};
 pub use pipes::{Pipe, Pipes};
 pub use pulse::Pulse;
