@@ -90,6 +90,7 @@ impl Body {
         relay: &Relay<'_>,
     ) -> Result<(), BodyFault> {
         let mut head = head;
+        let mut buffers = &relay.event_loop.buffers;
         loop {
             let bytes = buffer.as_ref().map_or(&[][..], Buffer::bytes);
             let taken = self.take(bytes).map_err(BodyFault::Malformed)?;
@@ -98,6 +99,9 @@ impl Body {
             self.send(sink, head, bytes, &taken, length, relay).await?;
             head = &[];
             if let Some(held) = buffer {
+                if held.is_full() {
+                    buffers = &relay.event_loop.bulk_buffers;
+                }
                 held.consume(taken.used);
                 if held.is_empty() {
                     *buffer = None;
@@ -118,7 +122,7 @@ impl Body {
                 return splice_exactly(source, sink, pipe, left, relay).await;
             }
             relay.deadline.set(relay.idle_timeout);
-            match relay.deadline.limit(fill(source, buffer, &relay.event_loop.buffers)).await {
+            match relay.deadline.limit(fill(source, buffer, buffers)).await {
                 None => return Err(BodyFault::Idle { source: true }),
                 Some(Ok(0)) if matches!(self.incoming, Incoming::UntilClose) => self.incoming = Incoming::Done,
                 Some(Ok(0)) => return Err(BodyFault::SourceClosed),

@@ -4,18 +4,31 @@ use std::cell::RefCell;
 use std::ops::{Deref, DerefMut, Range};
 use std::rc::Rc;
 
-/// Holds whole heads and bodies of usual size; a read that fills it is rare enough to be a bulk transfer.
-const SIZE: usize = 64 * 1024;
-/// Buffers kept for the next borrower; the rest goes back to the allocator.
-const KEPT: usize = 32;
+/// Holds whole heads and bodies of usual size.
+const USUAL_SIZE: usize = 64 * 1024;
+/// For a body that fills the usual ones: a quarter of the system calls. What the kernel holds for such a transfer is more.
+const BULK_SIZE: usize = 4 * USUAL_SIZE;
+/// Bytes in buffers that are kept for the next borrower; the rest goes back to the allocator.
+const KEPT_BYTES: usize = 2 * 1024 * 1024;
 
-/// A worker's stock of read buffers.
-#[derive(Default, Clone)]
-pub struct Buffers(Rc<RefCell<Vec<Box<[u8]>>>>);
+/// A worker's stock of read buffers of one size.
+#[derive(Clone)]
+pub struct Buffers {
+    kept: Rc<RefCell<Vec<Box<[u8]>>>>,
+    size: usize,
+}
 
 impl Buffers {
+    pub(super) fn usual() -> Self {
+        Self { kept: Rc::default(), size: USUAL_SIZE }
+    }
+
+    pub(super) fn bulk() -> Self {
+        Self { kept: Rc::default(), size: BULK_SIZE }
+    }
+
     pub fn lend(&self) -> Buffer {
-        let memory = self.0.borrow_mut().pop().unwrap_or_else(|| vec![0; SIZE].into_boxed_slice());
+        let memory = self.kept.borrow_mut().pop().unwrap_or_else(|| vec![0; self.size].into_boxed_slice());
         Buffer { memory: Some(memory), filled: 0..0, owner: self.clone() }
     }
 }
@@ -35,6 +48,11 @@ impl Buffer {
 
     pub fn is_empty(&self) -> bool {
         self.filled.is_empty()
+    }
+
+    /// Whether the last read took all the room that there was.
+    pub fn is_full(&self) -> bool {
+        self.filled.end == self.memory().len()
     }
 
     pub fn consume(&mut self, count: usize) {
@@ -86,10 +104,10 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let mut kept = self.owner.0.borrow_mut();
+        let mut kept = self.owner.kept.borrow_mut();
         if let Some(memory) = self.memory.take()
-            && kept.len() < KEPT
-            && memory.len() == SIZE
+            && kept.len() < KEPT_BYTES / self.owner.size
+            && memory.len() == self.owner.size
         {
             kept.push(memory);
         }

@@ -16,11 +16,25 @@ pub use pulse::Pulse;
 pub use watchdog::Watchdog;
 
 /// Everything a worker lends.
-#[derive(Default)]
 pub struct EventLoop {
     pub buffers: Buffers,
+    /// Larger ones.
+    pub bulk_buffers: Buffers,
     pub scratch: Scratch,
     pub pipes: Pipes,
     pub deadlines: Deadlines,
     pub clock: Clock,
+}
+
+impl Default for EventLoop {
+    fn default() -> Self {
+        Self {
+            buffers: Buffers::usual(),
+            bulk_buffers: Buffers::bulk(),
+            scratch: Scratch::default(),
+            pipes: Pipes::default(),
+            deadlines: Deadlines::default(),
+            clock: Clock::default(),
+        }
+    }
 }
