@@ -37,9 +37,7 @@ impl Encoder {
         json::write_string(out, record.method);
         out.extend_from_slice(b",\"target\":");
         json::write_string(out, record.target);
-        out.extend_from_slice(b",\"version\":\"HTTP/1.");
-        out.extend_from_slice(itoa::Buffer::new().format(record.minor_version).as_bytes());
-        out.push(b'"');
+        out.extend_from_slice(if record.minor_version == 0 { b",\"version\":\"HTTP/1.0\"" } else { b",\"version\":\"HTTP/1.1\"" });
         if let Some(status) = record.status {
             write_number(out, b",\"status\":", u64::from(status));
         }
@@ -135,11 +133,21 @@ const OCTETS: [([u8; 4], usize); 256] = {
 
 fn write_hex(out: &mut Vec<u8>, number: u64) {
     let mut text = [0; 16];
-    for (index, digit) in text.iter_mut().enumerate() {
-        *digit = HEX[(number >> (60 - 4 * index)) as usize & 15];
+    for (digits, byte) in text.as_chunks_mut().0.iter_mut().zip(number.to_be_bytes()) {
+        *digits = HEX_PAIRS[usize::from(byte)];
     }
     out.extend_from_slice(&text);
 }
+
+const HEX_PAIRS: [[u8; 2]; 256] = {
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = [HEX[byte >> 4], HEX[byte & 15]];
+        byte += 1;
+    }
+    table
+};
 
 fn write_thousandths(out: &mut Vec<u8>, number: u32) {
     out.extend_from_slice(&[digit(number / 100), digit(number / 10), digit(number)]);

@@ -67,10 +67,7 @@ impl Host {
             let address: Ipv6Addr = inner.parse().map_err(|_| AuthorityError::InvalidHost)?;
             return Ok(Host::Address(IpAddr::V6(address)));
         }
-        if text.first().is_some_and(u8::is_ascii_digit)
-            && let Ok(text) = std::str::from_utf8(text)
-            && let Ok(address) = text.parse::<Ipv4Addr>()
-        {
+        if let Some(address) = parse_dotted_quad(text) {
             return Ok(Host::Address(IpAddr::V4(address)));
         }
         let name = Name::parse(text)?;
@@ -204,6 +201,22 @@ fn ends_in_number(name: &[u8]) -> bool {
     }
 }
 
+/// The usual spelling of an IPv4 address: a quick way past what [`parse_ipv4`] would make of it.
+fn parse_dotted_quad(text: &[u8]) -> Option<Ipv4Addr> {
+    let mut parts = text.split(|&byte| byte == b'.');
+    let mut octets = [0; 4];
+    for octet in &mut octets {
+        *octet = match parts.next()? {
+            [b'0'] => 0,
+            digits @ ([b'1'..=b'9'] | [b'1'..=b'9', b'0'..=b'9'] | [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9']) => {
+                u8::try_from(digits.iter().fold(0, |value, digit| value * 10 + u16::from(digit - b'0'))).ok()?
+            }
+            _ => return None,
+        };
+    }
+    parts.next().is_none().then(|| octets.into())
+}
+
 /// `inet_aton`: one to four parts, each decimal, octal (`0`) or hexadecimal (`0x`); the last fills what is left.
 fn parse_ipv4(text: &[u8]) -> Option<Ipv4Addr> {
     let mut parts = [0u64; 4];
@@ -317,6 +330,17 @@ mod tests {
             ("a_b.example", "a_b.example:80"),
         ] {
             assert_eq!(shown(text).as_deref(), Ok(canonical), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_quick_way_to_an_address_ends_where_the_long_one_does() {
+        for octet in 0..300u32 {
+            for text in [format!("{octet}.1.20.255"), format!("1.2.3.{octet}"), format!("1.0{octet}.3.4"), format!("1.2.{octet}.4.")] {
+                let (quick, long) = (parse_dotted_quad(text.as_bytes()), parse_ipv4(text.as_bytes()));
+                assert!(quick.is_none() || quick == long, "{text}");
+                assert_eq!(quick, text.parse().ok(), "{text}");
+            }
         }
     }
 

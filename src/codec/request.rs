@@ -116,17 +116,17 @@ impl<'b> Request<'b> {
             return if matches!(self.target, Target::Authority(_)) { Err(Refusal::InvalidHost) } else { Ok(()) };
         }
         // Most clients write the same in both places.
-        if matches!(self.target, Target::Absolute(target) if target.authority_text == host) {
+        if matches!(&self.target, Target::Absolute(target) if target.authority_text == host) {
             return Ok(());
         }
         let default_port = if matches!(self.target, Target::Authority(_)) { 443 } else { 80 };
         let host = Authority::parse(host, Some(default_port)).map_err(|_| Refusal::InvalidHost)?;
-        let authority = match self.target {
-            Target::Absolute(target) => target.authority,
+        let authority = match &self.target {
+            Target::Absolute(target) => &target.authority,
             Target::Authority(authority) => authority,
             Target::Origin | Target::Asterisk => return Ok(()),
         };
-        if options.reject_host_mismatch && host != authority { Err(Refusal::HostMismatch) } else { Ok(()) }
+        if options.reject_host_mismatch && host != *authority { Err(Refusal::HostMismatch) } else { Ok(()) }
     }
 
     /// Where a head that was refused ends all the same, and whether its client wants to go on. For

@@ -10,7 +10,7 @@ use super::record::StreamRecord;
 use super::stream::Exchange;
 use super::tunnel::{self, TunnelEnd, Ways};
 use super::{Context, Held};
-use crate::cluster::{RequestPermit, Want};
+use crate::cluster::{Cluster, RequestPermit, Want};
 use crate::codec::authority::Authority;
 use crate::codec::framing::Framing;
 use crate::drain::Phase;
@@ -20,18 +20,16 @@ use crate::upstream::UpstreamConnection;
 
 impl Exchange<'_> {
     /// CONNECT: the answer comes once the upstream connection stands (RFC 9110 section 9.3.6).
-    pub(super) async fn connect(&mut self, authority: Authority, buffer: Option<Buffer>) -> Next {
-        match Box::pin(self.open_tunnel(&authority)).await {
+    pub(super) async fn connect(&mut self, cluster: Rc<Cluster>, buffer: Option<Buffer>) -> Next {
+        match self.open_tunnel(&cluster).await {
             Ok(upstream) => Next::Tunnel(self.tunnel(upstream, Ways::new(buffer, None), None)),
             Err(fault @ Fault::ClientGone) => self.cut(fault),
             Err(fault) => self.refuse(fault, Framing::None, buffer).await,
         }
     }
 
-    async fn open_tunnel(&mut self, authority: &Authority) -> Result<UpstreamConnection, Fault> {
-        let cluster = self.context.clusters.get(authority).map_err(Fault::Dns)?;
-        self.record.cluster = Some(cluster.clone());
-        let upstream = self.connect_upstream(&cluster, Want::New).await?;
+    async fn open_tunnel(&mut self, cluster: &Rc<Cluster>) -> Result<UpstreamConnection, Fault> {
+        let upstream = self.connect_upstream(cluster, Want::New).await?;
         const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
         let (_, mut writer) = self.connection.stream.split();
         self.connection.deadline.set(cluster.options().stream_idle_timeout);

@@ -39,8 +39,7 @@ impl Exchange<'_> {
         buffer: &mut Option<Buffer>,
         began: &Cell<bool>,
     ) -> Result<(Answered, UpstreamConnection, RequestPermit), Fault> {
-        let cluster = self.context.clusters.get(&forward.authority).map_err(Fault::Dns)?;
-        self.record.cluster = Some(cluster.clone());
+        let cluster = forward.cluster.clone();
         let permit = cluster.admit_request()?;
         self.take_body_at_hand(forward, buffer);
         let (answered, upstream) = match cluster.options().max_stream_duration {

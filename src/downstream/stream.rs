@@ -9,6 +9,7 @@ use super::local;
 use super::record::StreamRecord;
 use super::reply::To;
 use super::{Context, Held};
+use crate::cluster::Cluster;
 use crate::codec::Refusal;
 use crate::codec::authority::Authority;
 use crate::codec::framing::Framing;
@@ -33,7 +34,7 @@ pub(super) async fn exchange(connection: &mut Connection, mut buffer: Option<Buf
     // What is rare is boxed, so that the common way stays small.
     match plan {
         Ok(Plan::Forward(forward)) => exchange.forward(forward, buffer).await,
-        Ok(Plan::Connect(authority)) => Box::pin(exchange.connect(authority, buffer)).await,
+        Ok(Plan::Connect(cluster)) => Box::pin(exchange.connect(cluster, buffer)).await,
         Ok(Plan::Answered { framing }) => Box::pin(exchange.answer_locally(framing, buffer)).await,
         Err((fault, framing)) => Box::pin(exchange.refuse(fault, framing, buffer)).await,
     }
@@ -43,7 +44,7 @@ pub(super) async fn exchange(connection: &mut Connection, mut buffer: Option<Buf
 enum Plan {
     /// The head for the upstream stands in `Exchange::out`.
     Forward(Forward),
-    Connect(Authority),
+    Connect(Rc<Cluster>),
     /// The answer, our own, stands in `Exchange::out`.
     Answered {
         framing: Framing,
@@ -52,7 +53,7 @@ enum Plan {
 
 /// What forwarding must know of a request once its head is gone.
 pub(super) struct Forward {
-    pub authority: Authority,
+    pub cluster: Rc<Cluster>,
     pub framing: Framing,
     pub kind: RequestKind,
     /// May be sent again (RFC 9110 section 9.2.2).
@@ -177,13 +178,13 @@ impl<'c> Exchange<'c> {
         if request.counts_forwards() && request.max_forwards == Some(0) {
             return self.plan_answer(local::for_max_forwards(request), request);
         }
-        match request.target {
+        match &request.target {
             Target::Absolute(_) if !self.options.allow_absolute_url => Err(Fault::Request(Refusal::AbsoluteUrlNotAllowed)),
-            Target::Absolute(target) => self.plan_forward(request, &target),
+            Target::Absolute(target) => self.plan_forward(request, target),
             Target::Authority(_) if request.framing != Framing::None => Err(Fault::Request(Refusal::BodyInConnect)),
             Target::Authority(authority) => {
-                self.ask_policy(&authority, request.method)?;
-                Ok(Plan::Connect(authority))
+                self.ask_policy(authority, request.method)?;
+                Ok(Plan::Connect(self.choose_cluster(authority)?))
             }
             Target::Origin => match default_target(request, &options)? {
                 Some(target) => self.plan_forward(request, &target),
@@ -199,9 +200,10 @@ impl<'c> Exchange<'c> {
 
     fn plan_forward(&mut self, request: &Request<'_>, target: &AbsoluteTarget<'_>) -> Result<Plan, Fault> {
         self.ask_policy(&target.authority, request.method)?;
+        let cluster = self.choose_cluster(&target.authority)?;
         request.write_forwarded(target, &self.options, &mut self.out);
         Ok(Plan::Forward(Forward {
-            authority: target.authority,
+            cluster,
             framing: request.framing,
             kind: if self.to.is_head { RequestKind::Head } else { RequestKind::Other },
             idempotent: matches!(request.method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE"),
@@ -219,6 +221,12 @@ impl<'c> Exchange<'c> {
         self.to = to;
         reply.write(to, &self.options, &self.context.event_loop.clock.http_date(), &mut self.out);
         Ok(Plan::Answered { framing: request.framing })
+    }
+
+    fn choose_cluster(&mut self, authority: &Authority) -> Result<Rc<Cluster>, Fault> {
+        let cluster = self.context.clusters.get(authority).map_err(Fault::Dns)?;
+        self.record.cluster = Some(cluster.clone());
+        Ok(cluster)
     }
 
     fn ask_policy(&mut self, authority: &Authority, method: &[u8]) -> Result<(), Fault> {
