@@ -75,9 +75,10 @@ impl Cluster {
         if ratio <= 1.0 || there >= (slot.upstream_rq_active.get() as f64 * ratio).ceil() || self.preconnecting.replace(true) {
             return;
         }
-        let (cluster, rules) = (self.clone(), rules.clone());
+        let (cluster, rules, terms) = (self.clone(), rules.clone(), self.terms.get());
         tokio::task::spawn_local(async move {
-            let connected = cluster.connect_ahead((*rules).as_ref()).await;
+            // A reload may have come first, and changed the rules.
+            let connected = if cluster.terms.get() == terms { cluster.connect_ahead((*rules).as_ref()).await } else { None };
             cluster.preconnecting.set(false);
             // Nobody waits for it: whoever needs the next one is told what is wrong.
             if let Some(Ok(connected)) = connected {

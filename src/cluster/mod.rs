@@ -172,7 +172,7 @@ impl Cluster {
 
     /// Takes back a connection whose last exchange ended exactly where its framing said.
     pub fn check_in(&self, connection: UpstreamConnection, now: Instant) {
-        if connection.terms != self.terms.get() {
+        if connection.terms != Some(self.terms.get()) {
             return;
         }
         let limits = self.limits();

@@ -69,7 +69,9 @@ impl Exchange<'_> {
             let connected = match kept.take() {
                 Some(upstream) => Ok(upstream),
                 None => {
-                    cluster.preconnect(&self.snapshot);
+                    if self.context.is_in_force(&self.snapshot) {
+                        cluster.preconnect(&self.snapshot);
+                    }
                     Box::pin(self.connect_upstream(cluster, Want::Any { may_repeat })).await
                 }
             };
@@ -109,7 +111,11 @@ impl Exchange<'_> {
     }
 
     pub(super) async fn connect_upstream(&mut self, cluster: &Rc<Cluster>, want: Want) -> Result<UpstreamConnection, Fault> {
-        let connected = cluster.connect(&self.snapshot.address_rules, want).await?;
+        let mut connected = cluster.connect(&self.snapshot.address_rules, want).await?;
+        if !self.context.is_in_force(&self.snapshot) {
+            // Its address was tested by rules that do not hold for other streams any more.
+            connected.connection.terms = None;
+        }
         self.record.dns = connected.dns;
         self.record.connect = connected.connect;
         self.record.reused = connected.connect.is_none();

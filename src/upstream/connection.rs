@@ -17,8 +17,8 @@ pub struct UpstreamConnection {
     pub opened: Instant,
     /// Exchanges begun on it.
     pub requests: u64,
-    /// How many changes of what its cluster's connections are like it has seen.
-    pub terms: u64,
+    /// How many changes of what its cluster's connections are like it has seen. `None` for one that is for a single stream.
+    pub terms: Option<u64>,
     counts: Rc<Counts>,
 }
 
@@ -27,7 +27,7 @@ impl UpstreamConnection {
         count!(counts, upstream_cx_total);
         counts.worker.upstream_cx_active.increment();
         counts.cluster.upstream_cx_active.increment();
-        UpstreamConnection { stream, endpoint, opened: Instant::now(), requests: 0, terms, counts }
+        UpstreamConnection { stream, endpoint, opened: Instant::now(), requests: 0, terms: Some(terms), counts }
     }
 
     /// Whether nothing came since the last exchange: no byte, no end, no reset. Costs no system

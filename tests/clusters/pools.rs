@@ -117,6 +117,33 @@ fn a_reload_under_a_stream() {
     assert_eq!(origin.connections(), 2);
 }
 
+/// What an older stream dials after a reload is allowed by rules that are not in force any more, and serves that stream alone.
+#[test]
+fn a_reload_before_a_stream_dials() {
+    let proxy = Proxy::start();
+    let origin = Origin::listen();
+    let request = get(&origin.authority());
+    let (begin, end) = request.split_at(request.len() - 2);
+    let mut client = proxy.client();
+    // Once the first one is answered, the second stream has begun, for its first bytes are there.
+    client.send(format!("{request}{begin}"));
+    let mut upstream = origin.accept();
+    upstream.expect_request();
+    upstream.send(OK);
+    assert_eq!(client.expect_response().head.status(), 200);
+    proxy.rewrite_config(&Proxy::builder().with("addresses", "allow = []"));
+    proxy.signal(Signal::HUP);
+    proxy.wait_for_message("configuration reloaded generation=2");
+    upstream.expect_end();
+    client.send(end);
+    let mut upstream = origin.accept();
+    upstream.expect_request();
+    upstream.send(OK);
+    assert_eq!(client.expect_response().head.status(), 200);
+    upstream.expect_end();
+    assert_eq!(client.send(request).expect_response().head.status(), 403);
+}
+
 /// One that changes neither leaves connections to be kept.
 #[test]
 fn a_reload_that_changes_nothing_of_connections() {
