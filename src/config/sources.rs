@@ -4,9 +4,10 @@
 //! and what is checked over all files is reported like what is checked within one.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::report::Mistake;
@@ -41,13 +42,13 @@ impl Sources {
     /// mistakes are told as well.
     pub(super) fn read(main: &Path) -> (Self, Vec<Mistake>) {
         let (mut sources, mut mistakes) = (Self::default(), Vec::new());
-        mistakes.extend(sources.add(main.display().to_string(), read(main, MAX_BYTES)));
+        mistakes.extend(sources.add(main.display().to_string(), read(File::open(main), MAX_BYTES)));
         let directory = main.with_file_name(DIRECTORY);
         match drop_ins(&directory) {
             Ok(paths) => {
                 for path in paths {
                     let left = MAX_BYTES.saturating_sub(sources.end());
-                    mistakes.extend(sources.add(path.display().to_string(), read(&path, left)));
+                    mistakes.extend(sources.add(path.display().to_string(), read(open_drop_in(&path), left)));
                 }
             }
             Err(error) => {
@@ -111,10 +112,16 @@ fn drop_ins(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(names.into_iter().map(|name| directory.join(name)).collect())
 }
 
-fn read(path: &Path, limit: usize) -> Result<String, Unreadable> {
+/// Nobody chose these by name, so a pipe among them is a mistake, and must not be waited for.
+fn open_drop_in(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.file_type().is_fifo() { Err(io::Error::other("it is a pipe")) } else { Ok(file) }
+}
+
+fn read(file: io::Result<File>, limit: usize) -> Result<String, Unreadable> {
     let mut bytes = Vec::new();
     // One byte more than may be, so that it shows; /dev/zero ends here too.
-    let result = File::open(path).and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes));
+    let result = file.and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes));
     result.map_err(|error| Unreadable {
         message: format!("cannot read the file: {error}"),
         help: "check the path, and that the user that Outrider runs as may read it",

@@ -222,11 +222,14 @@ fn what_cannot_be_read_in_conf_d_is_a_mistake() {
     std::fs::write(drop_ins.join("b.toml"), b"a = 1\n\xff").expect("written");
     std::os::unix::fs::symlink("/nonexistent", drop_ins.join("c.toml")).expect("a link");
     std::os::unix::fs::symlink("/dev/null", drop_ins.join("d.toml")).expect("a link");
+    let pipe = drop_ins.join("e.toml");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).expect("a pipe");
     let found = mistakes();
     let files: Vec<_> = found.iter().map(|(name, line, _)| (name.as_str(), *line)).collect();
-    assert_eq!(files, [("outrider.toml", Some(1)), ("a.toml", None), ("b.toml", None), ("c.toml", None)]);
+    assert_eq!(files, [("outrider.toml", Some(1)), ("a.toml", None), ("b.toml", None), ("c.toml", None), ("e.toml", None)]);
     assert_eq!(found[2].2, "the file is not UTF-8 (line 2)");
     assert!(found[3].2.starts_with("cannot read the file: "), "{found:?}");
+    assert_eq!(found[4].2, "cannot read the file: it is a pipe", "which nobody may ever write to");
 
     std::fs::remove_dir_all(&drop_ins).expect("removed");
     std::fs::write(&drop_ins, "").expect("written");
