@@ -56,23 +56,25 @@ impl Ways {
     }
 }
 
-/// Relays until both directions have ended or one failed, or `revoked`, asked at every turn, says why it may not go on.
-pub(super) async fn relay(
-    client: &mut TcpStream,
-    upstream: &mut TcpStream,
-    ways: &mut Ways,
-    event_loop: &EventLoop,
-    deadline: &Deadline,
+/// Relays until both directions have ended or one failed, or `revoked`, asked at every turn, says why it may not go on. The
+/// future is part of what a tunnel at rest costs; it holds nothing but what its turns need.
+pub(super) fn relay<'a>(
+    client: &'a mut TcpStream,
+    upstream: &'a mut TcpStream,
+    ways: &'a mut Ways,
+    event_loop: &'a EventLoop,
+    deadline: &'a Deadline,
     limits: Limits,
-    mut revoked: impl FnMut() -> Option<String>,
-) -> TunnelEnd {
-    let Ways { up, down, received, sent } = ways;
-    let mut lifetime = limits.max_duration.map(|max| Box::pin(tokio::time::sleep(max)));
-    deadline.set(limits.idle_timeout);
-    std::future::poll_fn(|context| {
+    mut revoked: impl FnMut() -> Option<String> + 'a,
+) -> impl Future<Output = TunnelEnd> + 'a {
+    let Limits { idle_timeout, max_duration } = limits;
+    let mut lifetime = max_duration.map(|max| Box::pin(tokio::time::sleep(max)));
+    deadline.set(idle_timeout);
+    std::future::poll_fn(move |context| {
         if let Some(reason) = revoked() {
             return Poll::Ready(TunnelEnd::Revoked(reason));
         }
+        let Ways { up, down, received, sent } = ways;
         let before = received.get() + sent.get();
         let upward = up.poll(context, client, upstream, event_loop, received);
         let downward = down.poll(context, upstream, client, event_loop, sent);
@@ -83,7 +85,7 @@ pub(super) async fn relay(
             _ => {}
         }
         if received.get() + sent.get() != before {
-            deadline.set(limits.idle_timeout);
+            deadline.set(idle_timeout);
         }
         if let Some(lifetime) = &mut lifetime
             && lifetime.as_mut().poll(context).is_ready()
@@ -92,7 +94,6 @@ pub(super) async fn relay(
         }
         deadline.poll_passed(context).map(|()| TunnelEnd::Idle)
     })
-    .await
 }
 
 /// One way of a tunnel.

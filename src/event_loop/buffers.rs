@@ -13,22 +13,28 @@ const KEPT_BYTES: usize = 2 * 1024 * 1024;
 
 /// A worker's stock of read buffers of one size.
 #[derive(Clone)]
-pub struct Buffers {
-    kept: Rc<RefCell<Vec<Box<[u8]>>>>,
+pub struct Buffers(Rc<Stock>);
+
+struct Stock {
+    kept: RefCell<Vec<Box<[u8]>>>,
     size: usize,
 }
 
 impl Buffers {
     pub(super) fn usual() -> Self {
-        Self { kept: Rc::default(), size: USUAL_SIZE }
+        Self::of(USUAL_SIZE)
     }
 
     pub(super) fn bulk() -> Self {
-        Self { kept: Rc::default(), size: BULK_SIZE }
+        Self::of(BULK_SIZE)
+    }
+
+    fn of(size: usize) -> Self {
+        Buffers(Rc::new(Stock { kept: RefCell::default(), size }))
     }
 
     pub fn lend(&self) -> Buffer {
-        let memory = self.kept.borrow_mut().pop().unwrap_or_else(|| vec![0; self.size].into_boxed_slice());
+        let memory = self.0.kept.borrow_mut().pop().unwrap_or_else(|| vec![0; self.0.size].into_boxed_slice());
         Buffer { memory: Some(memory), filled: 0..0, owner: self.clone() }
     }
 }
@@ -104,10 +110,11 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let mut kept = self.owner.kept.borrow_mut();
+        let Stock { kept, size } = &*self.owner.0;
+        let mut kept = kept.borrow_mut();
         if let Some(memory) = self.memory.take()
-            && kept.len() < KEPT_BYTES / self.owner.size
-            && memory.len() == self.owner.size
+            && kept.len() < KEPT_BYTES / size
+            && memory.len() == *size
         {
             kept.push(memory);
         }
