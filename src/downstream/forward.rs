@@ -111,7 +111,9 @@ impl Exchange<'_> {
     }
 
     pub(super) async fn connect_upstream(&mut self, cluster: &Rc<Cluster>, want: Want) -> Result<UpstreamConnection, Fault> {
-        let mut connected = cluster.connect(&self.snapshot.address_rules, want).await?;
+        let (client_reader, _) = self.connection.stream.split();
+        let connecting = async { Ok(cluster.connect(&self.snapshot.address_rules, want).await?) };
+        let mut connected = unless_reset(connecting, &client_reader).await?;
         if !self.context.is_in_force(&self.snapshot) {
             // Its address was tested by rules that do not hold for other streams any more.
             connected.connection.terms = None;

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use crate::kit::{DnsServer, Origin, Proxy, Script, ScriptedOrigin};
-use crate::{OK, fetch, reason_of, send, shown};
+use crate::{OK, fetch, get, reason_of, send, shown};
 
 /// Two workers, which have to count together.
 fn proxy(dns: &DnsServer, cluster: &str) -> Proxy {
@@ -127,6 +127,26 @@ fn tunnels_wait_for_room() {
     first.reset();
     second.expect("HTTP/1.1 200 Connection established\r\n\r\n");
     second.send("hello").expect("hello");
+}
+
+/// Nobody waits for a client that is gone.
+#[test]
+fn a_client_that_goes_while_it_waits() {
+    let dns = names();
+    let origin = ScriptedOrigin::start([Script::new().request().stall()]);
+    let proxy = proxy(&dns, "max_connections = 1\nconnect_timeout = \"60s\"");
+    let name = format!("busy.test:{}", origin.port());
+    let _holder = send(&proxy, &name);
+    origin.wait_for_requests(1);
+    for request in [get(&name), format!("CONNECT {name} HTTP/1.1\r\nHost: {name}\r\n\r\n")] {
+        let mut client = proxy.client();
+        client.send(request);
+        proxy.wait_for_stat("per_cluster.upstream_rq_pending_active", |waiting| waiting == 1);
+        client.reset();
+        proxy.wait_for_stat("per_cluster.upstream_rq_pending_active", |waiting| waiting == 0);
+    }
+    let gone = proxy.access_log().take(2).filter(|entry| entry.text("reason") == "client_gone").count();
+    assert_eq!(gone, 2);
 }
 
 #[test]
