@@ -78,17 +78,18 @@ struct HeadFacts {
 }
 
 impl Answer<'_> {
-    pub async fn run(&self, upstream: &mut ReadHalf<'_>, client: &mut WriteHalf<'_>, out: &mut Vec<u8>) -> Result<Answered, Fault> {
+    pub async fn run(&self, upstream: &mut ReadHalf<'_>, client: &mut WriteHalf<'_>) -> Result<Answered, Fault> {
         let mut buffer = None;
         let mut interim = 0;
-        let facts = loop {
+        let (facts, mut out) = loop {
             let length = self.expect_head(upstream, &mut buffer).await?;
             let held = buffer.as_mut().expect("holds the head");
-            out.clear();
-            let facts = self.read_head(&held.bytes()[..length], out)?;
+            // Not before, so that the many that wait share the few that are in the processor's cache.
+            let mut out = self.context.event_loop.scratch.lend();
+            let facts = self.read_head(&held.bytes()[..length], &mut out)?;
             held.consume(length);
             if !facts.interim {
-                break facts;
+                break (facts, out);
             }
             interim += 1;
             if interim > self.options.max_interim_responses {
@@ -97,14 +98,14 @@ impl Answer<'_> {
             // An HTTP/1.0 client does not know them (RFC 9110 section 15.2).
             if self.asked.to.minor_version == 1 {
                 self.context.stats.downstream_rq_1xx.increment();
-                self.write(client, out).await?;
+                self.write(client, &out).await?;
             }
             if held.is_empty() {
                 buffer = None;
             }
         };
         self.began.set(true);
-        self.pass_body(&facts, upstream, client, out, &mut buffer).await?;
+        self.pass_body(&facts, upstream, client, &mut out, &mut buffer).await?;
         Ok(Answered {
             // Bytes after the end belong to nobody (RFC 9112 section 9.2).
             reusable: facts.reusable && buffer.is_none() && self.uploaded.get(),

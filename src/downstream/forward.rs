@@ -142,7 +142,6 @@ impl Exchange<'_> {
         let (mut client_reader, mut client_writer) = self.connection.stream.split();
         let (mut upstream_reader, mut upstream_writer) = upstream.stream.split();
         let uploaded = Cell::new(forward.framing == Framing::None);
-        let mut out = context.event_loop.scratch.lend();
         let answer = Answer {
             context,
             options: &self.options,
@@ -166,7 +165,7 @@ impl Exchange<'_> {
                 None => Err(Fault::StreamIdle),
                 Some(Err(error)) => Err(Fault::UpstreamReset(error)),
                 Some(Ok(())) => {
-                    let answered = answer.run(&mut upstream_reader, &mut client_writer, &mut out);
+                    let answered = answer.run(&mut upstream_reader, &mut client_writer);
                     unless_reset(answered, &client_reader).await
                 }
             }
@@ -179,7 +178,7 @@ impl Exchange<'_> {
                 moved: &self.record.received,
             };
             let upload = body.relay(&mut client_reader, &mut upstream_writer, &self.out, buffer, &relay);
-            let answered = answer.run(&mut upstream_reader, &mut client_writer, &mut out);
+            let answered = answer.run(&mut upstream_reader, &mut client_writer);
             let sent = || {
                 uploaded.set(true);
                 answer.set_patience();
