@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout_at};
 
 use crate::access_log;
@@ -130,25 +130,25 @@ async fn work(parts: Parts, mut commands: mpsc::UnboundedReceiver<Command>) {
     let mut listeners =
         Listeners { context: context.clone(), connection_limit: parts.connection_limit, open: Vec::new(), surplus: Vec::new() };
     // Whoever started this waits for it.
-    let _ = parts.ready.send(listeners.apply(&parts.snapshot, &parts.places, parts.sockets));
+    let _ = parts.ready.send(listeners.apply(&parts.snapshot, &parts.places, parts.sockets).await);
     while let Some(command) = commands.recv().await {
         match command {
             Command::Reload { snapshot, places, sockets, done } => {
                 context.set_snapshot(snapshot.clone());
-                if let Err(error) = listeners.apply(&snapshot, &places, sockets) {
+                if let Err(error) = listeners.apply(&snapshot, &places, sockets).await {
                     tracing::error!(worker = parts.index, %error, "cannot wait for connections");
                 }
                 // The main thread may have stopped waiting; the snapshot is in force all the same.
                 let _ = done.send(());
             }
             Command::CloseSurplus { done } => {
-                listeners.surplus.clear();
+                listeners.close_surplus().await;
                 let _ = done.send(());
             }
-            Command::CloseListeners => listeners.close(),
+            Command::CloseListeners => listeners.close().await,
             Command::Drain { limit, accepts, busy } => {
                 if accepts == Accepts::Nothing {
-                    listeners.close();
+                    listeners.close().await;
                 }
                 drain(&context, &mut listeners, limit, &busy).await;
                 break;
@@ -169,7 +169,7 @@ async fn drain(context: &Context, listeners: &mut Listeners, limit: Duration, bu
         until(|| busy.load(Ordering::Relaxed) == 0).await;
     };
     let _ = timeout_at(ends_at - LATECOMERS.min(limit), earlier).await;
-    listeners.close();
+    listeners.close().await;
     let latecomers = context.drain.next_cohort();
     let ends_at = ends_at.min(Instant::now() + LATECOMERS);
     if timeout_at(ends_at, until(|| before.has_ended() && latecomers.has_ended())).await.is_ok() {
@@ -195,30 +195,39 @@ struct Listeners {
     surplus: Vec<Open>,
 }
 
-/// A socket that is accepted from until this is dropped, and then once more, lest closing it reset who waits there.
+/// A socket that is accepted from until it is closed.
 struct Open {
     address: SocketAddr,
     acceptor: Rc<Acceptor>,
-    task: AbortHandle,
+    task: tokio::task::JoinHandle<()>,
 }
 
-impl Drop for Open {
-    fn drop(&mut self) {
+impl Open {
+    /// Accepts once more, lest closing it reset who waits there. When this is done, it is closed: the task has it, too, for
+    /// as long as it has not ended, and whoever came after the last look would be reset.
+    async fn close(self) {
         self.task.abort();
+        // That it was ended is no news.
+        let _ = self.task.await;
         self.acceptor.accept_waiting();
     }
 }
 
 impl Listeners {
-    fn apply(&mut self, snapshot: &Snapshot, places: &[Place], sockets: Vec<Socket>) -> io::Result<()> {
+    async fn apply(&mut self, snapshot: &Snapshot, places: &[Place], sockets: Vec<Socket>) -> io::Result<()> {
         let terms = self.terms(snapshot, places);
         let find = |address| terms.iter().find(|(known, _)| *known == address).map(|(_, terms)| terms);
-        self.open.retain(|open| find(open.address).inspect(|terms| open.acceptor.set_terms(Rc::clone(terms))).is_some());
+        for open in self.open.extract_if(.., |open| find(open.address).is_none()) {
+            open.close().await;
+        }
+        for open in &self.open {
+            find(open.address).into_iter().for_each(|terms| open.acceptor.set_terms(Rc::clone(terms)));
+        }
         for Socket { address, socket, is_surplus } in sockets {
             // An address that has no place is an earlier configuration's, and its last connections are anybody's.
             let Some(terms) = find(address).or(terms.first().map(|(_, terms)| terms)) else { continue };
             let acceptor = Acceptor::new(tokio::net::TcpListener::from_std(socket)?, self.context.clone(), terms.clone());
-            let task = spawn_local(accept(acceptor.clone())).abort_handle();
+            let task = spawn_local(accept(acceptor.clone()));
             let list = if is_surplus { &mut self.surplus } else { &mut self.open };
             list.push(Open { address, acceptor, task });
         }
@@ -242,8 +251,16 @@ impl Listeners {
         terms
     }
 
-    fn close(&mut self) {
-        self.open.clear();
-        self.surplus.clear();
+    async fn close(&mut self) {
+        for open in self.open.drain(..) {
+            open.close().await;
+        }
+        self.close_surplus().await;
+    }
+
+    async fn close_surplus(&mut self) {
+        for open in self.surplus.drain(..) {
+            open.close().await;
+        }
     }
 }
