@@ -1,6 +1,7 @@
 //! Sending a request on, and its answer back: which connection, how often, and what is kept of it.
 
 use std::cell::Cell;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
@@ -61,41 +62,49 @@ impl Exchange<'_> {
         buffer: &mut Option<Buffer>,
         began: &Cell<bool>,
     ) -> Result<(Answered, UpstreamConnection), Fault> {
-        let may_repeat = forward.idempotent && forward.framing == Framing::None;
         let mut tries = Tries::default();
-        let mut kept = cluster.check_out(may_repeat);
+        let mut upstream = cluster.check_out(forward.may_repeat());
         loop {
-            self.record.reused = kept.is_some();
-            let connected = match kept.take() {
-                Some(upstream) => Ok(upstream),
-                None => {
-                    if self.context.is_in_force(&self.snapshot) {
-                        cluster.preconnect(&self.snapshot);
-                    }
-                    Box::pin(self.connect_upstream(cluster, Want::Any { may_repeat })).await
-                }
-            };
-            let fault = match connected {
-                Ok(mut upstream) => {
-                    upstream.requests += 1;
-                    self.record.endpoint = Some(upstream.endpoint);
-                    match self.attempt(&mut upstream, forward, buffer, began).await {
-                        Ok(answered) => {
-                            tries.succeeded(cluster);
-                            return Ok((answered, upstream));
-                        }
-                        Err(fault) => fault,
-                    }
+            self.record.reused = upstream.is_some();
+            let fault = match self.try_once(cluster, &mut upstream, forward, buffer, began).await {
+                Ok(answered) => {
+                    tries.succeeded(cluster);
+                    return Ok((answered, upstream.expect("the answer came on it")));
                 }
                 Err(fault) => fault,
             };
-            let repeatable = may_repeat && self.record.first_byte.is_none();
+            upstream = None;
+            let repeatable = forward.may_repeat() && self.record.first_byte.is_none();
             match tries.after(&Failure { fault: &fault, reused: self.record.reused, repeatable }, cluster)? {
                 None => return Err(fault),
                 Some(wait) if wait.is_zero() => {}
                 Some(wait) => tokio::time::sleep(wait).await,
             }
         }
+    }
+
+    /// On the connection at hand, or a new one.
+    async fn try_once(
+        &mut self,
+        cluster: &Rc<Cluster>,
+        upstream: &mut Option<UpstreamConnection>,
+        forward: &Forward,
+        buffer: &mut Option<Buffer>,
+        began: &Cell<bool>,
+    ) -> Result<Answered, Fault> {
+        let upstream = match upstream {
+            Some(upstream) => upstream,
+            None => {
+                if self.context.is_in_force(&self.snapshot) {
+                    cluster.preconnect(&self.snapshot);
+                }
+                let want = Want::Any { may_repeat: forward.may_repeat() };
+                upstream.insert(Box::pin(self.connect_upstream(cluster, want)).await?)
+            }
+        };
+        upstream.requests += 1;
+        self.record.endpoint = Some(upstream.endpoint);
+        self.attempt(upstream, forward, buffer, began).await
     }
 
     /// Lets a small body that is here already leave with its head; it can then be sent again, too.
@@ -112,7 +121,7 @@ impl Exchange<'_> {
 
     pub(super) async fn connect_upstream(&mut self, cluster: &Rc<Cluster>, want: Want) -> Result<UpstreamConnection, Fault> {
         let (client_reader, _) = self.connection.stream.split();
-        let connecting = async { Ok(cluster.connect(&self.snapshot.address_rules, want).await?) };
+        let connecting = std::pin::pin!(async { Ok(cluster.connect(&self.snapshot.address_rules, want).await?) });
         let mut connected = unless_reset(connecting, &client_reader).await?;
         if !self.context.is_in_force(&self.snapshot) {
             // Its address was tested by rules that do not hold for other streams any more.
@@ -165,7 +174,7 @@ impl Exchange<'_> {
                 None => Err(Fault::StreamIdle),
                 Some(Err(error)) => Err(Fault::UpstreamReset(error)),
                 Some(Ok(())) => {
-                    let answered = answer.run(&mut upstream_reader, &mut client_writer);
+                    let answered = std::pin::pin!(answer.run(&mut upstream_reader, &mut client_writer));
                     unless_reset(answered, &client_reader).await
                 }
             }
@@ -250,8 +259,10 @@ async fn both_ways(
 
 /// Runs `future`, but ends it when the client resets its connection meanwhile. A mere end of its
 /// sending is no reason: it may well wait for the answer.
-async fn unless_reset<T>(future: impl Future<Output = Result<T, Fault>>, client: &tokio::net::tcp::ReadHalf<'_>) -> Result<T, Fault> {
-    let mut future = std::pin::pin!(future);
+async fn unless_reset<T>(
+    mut future: Pin<&mut impl Future<Output = Result<T, Fault>>>,
+    client: &tokio::net::tcp::ReadHalf<'_>,
+) -> Result<T, Fault> {
     let client = client.as_ref();
     let mut watching = true;
     std::future::poll_fn(|task| {

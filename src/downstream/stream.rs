@@ -61,6 +61,13 @@ pub(super) struct Forward {
     pub upgrade: bool,
 }
 
+impl Forward {
+    /// Whether it may be sent on a connection that may turn out to be closed.
+    pub fn may_repeat(&self) -> bool {
+        self.idempotent && self.framing == Framing::None
+    }
+}
+
 pub(super) struct Exchange<'c> {
     pub connection: &'c mut Connection,
     pub context: Rc<Context>,

@@ -6,10 +6,12 @@
 //! have later deadlines.
 
 use std::cell::{Cell, RefCell};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use pin_project_lite::pin_project;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -164,15 +166,29 @@ impl Deadline {
     }
 
     /// Whatever comes first: the end of `future`, or `None` when the deadline has passed.
-    pub async fn limit<F: Future>(&self, future: F) -> Option<F::Output> {
-        let mut future = std::pin::pin!(future);
-        std::future::poll_fn(|context| {
-            if let Poll::Ready(output) = future.as_mut().poll(context) {
-                return Poll::Ready(Some(output));
-            }
-            self.poll_passed(context).map(|()| None)
-        })
-        .await
+    pub fn limit<F: Future>(&self, future: F) -> Limit<'_, F> {
+        Limit { future, deadline: self }
+    }
+}
+
+pin_project! {
+    /// Made by [`Deadline::limit`]. No `async fn`, which would hold `future` twice: where it came, and where it is pinned.
+    pub struct Limit<'d, F> {
+        #[pin]
+        future: F,
+        deadline: &'d Deadline,
+    }
+}
+
+impl<F: Future> Future for Limit<'_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match this.future.poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => this.deadline.poll_passed(context).map(|()| None),
+        }
     }
 }
 
