@@ -2,8 +2,8 @@
 
 use hyper::Uri;
 use outrider::codec::field::Kind;
-use outrider::codec::index::FieldIndex;
 use outrider::codec::framing::Framing;
+use outrider::codec::index::FieldIndex;
 use outrider::codec::request::Request;
 use outrider::config::{HeaderKeyFormat, Http1};
 

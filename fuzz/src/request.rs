@@ -1,9 +1,9 @@
 //! Request heads: whatever is accepted leaves with the declared edits only, and reads again with the same framing.
 
 use outrider::codec::authority::Authority;
-use outrider::codec::index::FieldIndex;
 use outrider::codec::framing::Framing;
 use outrider::codec::head::{HeadScanner, skip_empty_lines};
+use outrider::codec::index::FieldIndex;
 use outrider::codec::request::Request;
 use outrider::codec::target::{AbsoluteTarget, Target};
 use outrider::config::{HeaderKeyFormat, Http1};

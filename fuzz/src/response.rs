@@ -1,8 +1,8 @@
 //! Response heads: whatever is accepted leaves with the declared edits only, and a client reads it with the framing it was given.
 
-use outrider::codec::index::FieldIndex;
 use outrider::codec::framing::Framing;
 use outrider::codec::head::HeadScanner;
+use outrider::codec::index::FieldIndex;
 use outrider::codec::response::{ConnectionField, Reframed, RequestKind, Response, standard_phrase};
 use outrider::config::Http1;
 
