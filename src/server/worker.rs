@@ -217,11 +217,11 @@ impl Listeners {
     async fn apply(&mut self, snapshot: &Snapshot, places: &[Place], sockets: Vec<Socket>) -> io::Result<()> {
         let terms = self.terms(snapshot, places);
         let find = |address| terms.iter().find(|(known, _)| *known == address).map(|(_, terms)| terms);
-        for open in self.open.extract_if(.., |open| find(open.address).is_none()) {
-            open.close().await;
-        }
+        close_all(self.open.extract_if(.., |open| find(open.address).is_none())).await;
         for open in &self.open {
-            find(open.address).into_iter().for_each(|terms| open.acceptor.set_terms(Rc::clone(terms)));
+            if let Some(terms) = find(open.address) {
+                open.acceptor.set_terms(Rc::clone(terms));
+            }
         }
         for Socket { address, socket, is_surplus } in sockets {
             // An address that has no place is an earlier configuration's, and its last connections are anybody's.
@@ -252,15 +252,17 @@ impl Listeners {
     }
 
     async fn close(&mut self) {
-        for open in self.open.drain(..) {
-            open.close().await;
-        }
+        close_all(self.open.drain(..)).await;
         self.close_surplus().await;
     }
 
     async fn close_surplus(&mut self) {
-        for open in self.surplus.drain(..) {
-            open.close().await;
-        }
+        close_all(self.surplus.drain(..)).await;
+    }
+}
+
+async fn close_all(sockets: impl Iterator<Item = Open>) {
+    for open in sockets {
+        open.close().await;
     }
 }
