@@ -38,3 +38,5 @@ pub mod logging;
 pub mod stats;
 
 pub mod json;
+
+pub mod sockopt;

@@ -1,9 +1,9 @@
 //! Which of an address's sockets get new connections.
 
 use std::io;
-use std::mem::size_of_val;
 use std::net::TcpListener;
-use std::os::fd::AsRawFd;
+
+use crate::sockopt;
 
 /// From now on, new connections go to the first `count` sockets of this socket's SO_REUSEPORT group alone, in the order
 /// in which they began to listen; what waits in the queues of the others stays there.
@@ -19,7 +19,7 @@ pub fn steer_to_first(socket: &TcpListener, count: usize) -> io::Result<()> {
         instruction(libc::BPF_RET | BPF_A, 0),
     ];
     let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    set(socket, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
+    sockopt::set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
 }
 
 /// Back to the kernel's own choice.
@@ -27,7 +27,7 @@ pub fn steer_to_first(socket: &TcpListener, count: usize) -> io::Result<()> {
 /// # Errors
 /// When nothing was steered, or the kernel is too old to stop (before 5.3).
 pub fn stop_steering(socket: &TcpListener) -> io::Result<()> {
-    set(socket, libc::SO_DETACH_REUSEPORT_BPF, &0_i32)
+    sockopt::set(socket, libc::SOL_SOCKET, libc::SO_DETACH_REUSEPORT_BPF, &0_i32)
 }
 
 /// "Return the accumulator", which libc does not have.
@@ -35,21 +35,6 @@ const BPF_A: u32 = 0x10;
 
 fn instruction(code: u32, k: u32) -> libc::sock_filter {
     libc::sock_filter { code: code as u16, jt: 0, jf: 0, k }
-}
-
-fn set<T>(socket: &TcpListener, option: i32, value: &T) -> io::Result<()> {
-    // SAFETY: the pointer and the length are of a live value of the option's type; a program's instructions live in the
-    // caller's frame, and the kernel copies them before it returns.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            option,
-            std::ptr::from_ref(value).cast(),
-            size_of_val(value) as libc::socklen_t,
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]

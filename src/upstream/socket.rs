@@ -2,12 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::config::{ClusterOptions, Egress, TcpOptions};
+use crate::sockopt;
 
 pub(super) async fn dial(endpoint: SocketAddr, options: &ClusterOptions) -> io::Result<TcpStream> {
     let socket = if endpoint.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -61,28 +61,12 @@ fn set_egress(socket: &TcpSocket, to: IpAddr, egress: &Egress) -> io::Result<()>
     };
     if let Some(source) = source {
         // Else a port is taken here, whatever the destination, and a source address has no more connections in all than
-        // there are ephemeral ports. Where the kernel does not know the option, that is how it is.
-        let _ = choose_port_late(socket);
+        // there are ephemeral ports: the kernel shall choose the port when it connects, so that it need only be free for that
+        // destination. Where it does not know the option, that is how it is.
+        let _ = sockopt::set(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, &1_i32);
         socket.bind(SocketAddr::new(source, 0)).map_err(|error| explained(format_args!("from {source}"), error))?;
     }
     Ok(())
-}
-
-/// Has the kernel choose the port when it connects, so that it need only be free for that destination.
-fn choose_port_late(socket: &TcpSocket) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: the descriptor is open for as long as the socket is borrowed; the pointer and the length are of a live
-    // integer, which the kernel reads before it returns.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_BIND_ADDRESS_NO_PORT,
-            std::ptr::from_ref(&on).cast(),
-            size_of_val(&on) as libc::socklen_t,
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Tries an egress on sockets that go nowhere, so that what can never work is told at the start.

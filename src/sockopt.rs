@@ -1,0 +1,18 @@
+//! Socket options that no library of ours has a function for.
+
+use std::io;
+use std::mem::size_of_val;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// Sets an option as setsockopt(2) has it. `value` is of the type that the option wants, and plain data.
+///
+/// # Errors
+/// When the kernel does not know the option, does not take the value, or forbids it.
+pub fn set<T: Copy>(socket: impl AsFd, level: i32, option: i32, value: &T) -> io::Result<()> {
+    // SAFETY: the descriptor is open for as long as the socket is borrowed; the pointer and the length are of a live value,
+    // which the kernel copies before it returns, with what it may point to.
+    let result = unsafe {
+        libc::setsockopt(socket.as_fd().as_raw_fd(), level, option, std::ptr::from_ref(value).cast(), size_of_val(value) as libc::socklen_t)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
