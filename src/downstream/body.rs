@@ -9,6 +9,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
+use super::hush::hushing;
 use super::io::{fill, write_all};
 use super::splice::splice_exactly;
 use crate::codec::Refusal;
@@ -96,7 +97,7 @@ impl Body {
             let taken = self.take(bytes).map_err(BodyFault::Malformed)?;
             let length = taken.data_length();
             relay.moved.set(relay.moved.get() + length as u64);
-            self.send(sink, head, bytes, &taken, length, relay).await?;
+            hushing(source.as_ref(), self.send(sink, head, bytes, &taken, length, relay)).await?;
             head = &[];
             if let Some(held) = buffer {
                 if held.is_full() {

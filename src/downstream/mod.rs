@@ -9,6 +9,7 @@ mod connect;
 mod connection;
 mod fault;
 mod forward;
+mod hush;
 mod io;
 mod local;
 mod pac;

@@ -6,14 +6,15 @@
 
 use std::cell::Cell;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::splice::{pull, push};
+use super::hush::{hush, listen};
+use super::splice::{acknowledge_soon, pull, push};
 use crate::event_loop::{Buffer, Deadline, EventLoop, Pipe};
 
 /// A direction that fills a buffer this often in a row is bulk.
@@ -110,6 +111,7 @@ enum State {
     Splicing {
         pipe: Pipe,
         ended: bool,
+        hushed: bool,
     },
     Ended,
 }
@@ -150,7 +152,8 @@ impl Direction {
                     if self.full_reads >= FULL_READS_BEFORE_SPLICE
                         && let Ok(pipe) = event_loop.pipes.lend()
                     {
-                        self.state = State::Splicing { pipe, ended: false };
+                        acknowledge_soon(source);
+                        self.state = State::Splicing { pipe, ended: false, hushed: false };
                         continue;
                     }
                     let mut buffer = event_loop.buffers.lend();
@@ -178,7 +181,7 @@ impl Direction {
                     }
                     self.state = State::ExpectBytes;
                 }
-                State::Splicing { pipe, ended } => {
+                State::Splicing { pipe, ended, hushed } => {
                     if !*ended {
                         match pull(source, pipe, PIECE) {
                             Ok(0) => *ended = true,
@@ -190,11 +193,20 @@ impl Direction {
                     while pipe.filled > 0 {
                         match push(pipe, sink) {
                             Ok(_) => {}
-                            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                                ready!(sink.poll_write_ready(context)).map_err(Broken::Sink)?;
-                            }
+                            Err(error) if error.kind() == io::ErrorKind::WouldBlock => match sink.poll_write_ready(context) {
+                                Poll::Ready(result) => result.map_err(Broken::Sink)?,
+                                Poll::Pending => {
+                                    if !std::mem::replace(hushed, true) {
+                                        hush(source);
+                                    }
+                                    return Poll::Pending;
+                                }
+                            },
                             Err(error) => return Poll::Ready(Err(Broken::Sink(error))),
                         }
+                    }
+                    if std::mem::take(hushed) {
+                        listen(source);
                     }
                     if *ended {
                         self.end(sink);
@@ -205,8 +217,11 @@ impl Direction {
                         if let State::Splicing { pipe, .. } = std::mem::replace(&mut self.state, State::ExpectBytes) {
                             event_loop.pipes.give_back(pipe);
                         }
-                        return Poll::Pending;
+                    } else {
+                        // Others get their turn, and more comes meanwhile: fewer and larger pieces.
+                        let _ = pin!(tokio::task::yield_now()).poll(context);
                     }
+                    return Poll::Pending;
                 }
             }
         }
