@@ -72,7 +72,7 @@ pub struct Cluster {
     /// When a sweep first saw this `last_use`.
     seen: Cell<(u64, Instant)>,
     /// How often a reload changed where connections may go, or how they get there.
-    terms: Cell<u64>,
+    terms: Cell<u32>,
     /// Reclaims that were heard of.
     reclaims: Cell<u64>,
     preconnecting: Cell<bool>,
@@ -193,7 +193,7 @@ impl Cluster {
 
     /// Connections made so far are not for streams to come: idle ones go now, those in use when they are given back.
     fn change_terms(&self) {
-        self.terms.set(self.terms.get() + 1);
+        self.terms.set(self.terms.get().wrapping_add(1));
         self.clear();
     }
 

@@ -41,7 +41,7 @@ pub(super) struct Answer<'a> {
     pub first_byte: Cell<Option<Instant>>,
     pub status: Cell<Option<u16>>,
     pub sent: &'a Cell<u64>,
-    pub heads_sent: &'a Cell<u64>,
+    pub heads_sent: &'a Cell<u32>,
 }
 
 /// What the request was.
@@ -204,7 +204,7 @@ impl Answer<'_> {
         }
         let date = || self.context.event_loop.clock.http_date();
         response.write_forwarded(Reframed { framing: outgoing, connection }, self.options, date, out);
-        self.heads_sent.set(self.heads_sent.get() + out.len() as u64);
+        self.heads_sent.set(self.heads_sent.get() + out.len() as u32);
         Ok(HeadFacts {
             interim,
             upgraded,

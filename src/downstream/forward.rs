@@ -74,7 +74,7 @@ impl Exchange<'_> {
                 Err(fault) => fault,
             };
             upstream = None;
-            let repeatable = forward.may_repeat() && self.record.first_byte.is_none();
+            let repeatable = forward.may_repeat() && self.record.first_byte.get().is_none();
             match tries.after(&Failure { fault: &fault, reused: self.record.reused, repeatable }, cluster)? {
                 None => return Err(fault),
                 Some(wait) if wait.is_zero() => {}
@@ -127,8 +127,8 @@ impl Exchange<'_> {
             // Its address was tested by rules that do not hold for other streams any more.
             connected.connection.terms = None;
         }
-        self.record.dns = connected.dns;
-        self.record.connect = connected.connect;
+        self.record.dns = connected.dns.into();
+        self.record.connect = connected.connect.into();
         self.record.reused = connected.connect.is_none();
         self.record.endpoint = Some(connected.connection.endpoint);
         Ok(connected.connection)
@@ -195,7 +195,7 @@ impl Exchange<'_> {
             Box::pin(both_ways(upload, answered, sent)).await
         };
         let (first_byte, status) = (answer.first_byte.get(), answer.status.get());
-        self.record.first_byte = first_byte.map(|at| at.duration_since(self.record.started));
+        self.record.first_byte = first_byte.map(|at| at.duration_since(self.record.started)).into();
         self.record.status = status;
         if let Some(status) = status {
             cluster.counts().cluster.count_status(status);

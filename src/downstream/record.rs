@@ -19,7 +19,7 @@ pub(super) struct StreamRecord {
     pub started: Instant,
     /// Method, target and rule, back to back: one lent string instead of three.
     text: Text,
-    method: Range<u32>,
+    /// The method begins where the text does, and ends where the target begins.
     target: Range<u32>,
     rule: Range<u32>,
     /// Named in the log where no cluster was come to.
@@ -36,13 +36,33 @@ pub(super) struct StreamRecord {
     pub received: Cell<u64>,
     pub sent: Cell<u64>,
     /// Bytes of heads, which only the connection's counters take in.
-    pub heads_received: u64,
-    pub heads_sent: Cell<u64>,
-    pub dns: Option<Duration>,
-    pub connect: Option<Duration>,
-    pub first_byte: Option<Duration>,
+    pub heads_received: u32,
+    pub heads_sent: Cell<u32>,
+    pub dns: Lap,
+    pub connect: Lap,
+    pub first_byte: Lap,
     /// A health probe is no news.
     pub quiet: bool,
+}
+
+/// How long a part of a stream took, if it took place: in microseconds, up to an hour, and in a quarter of the room, since a
+/// tunnel at rest remembers three.
+#[derive(Clone, Copy)]
+pub(super) struct Lap(u32);
+
+impl Lap {
+    const NONE: Lap = Lap(u32::MAX);
+
+    pub fn get(self) -> Option<Duration> {
+        (self.0 != Lap::NONE.0).then(|| Duration::from_micros(self.0.into()))
+    }
+}
+
+impl From<Option<Duration>> for Lap {
+    fn from(duration: Option<Duration>) -> Lap {
+        let micros = |duration: Duration| duration.as_micros().min(u128::from(Lap::NONE.0 - 1)) as u32;
+        duration.map_or(Lap::NONE, |duration| Lap(micros(duration)))
+    }
 }
 
 enum Text {
@@ -66,7 +86,6 @@ impl StreamRecord {
             request_id,
             started: coarse_now(),
             text: Text::Lent(text),
-            method: 0..0,
             target: 0..0,
             rule: 0..0,
             minor_version: 1,
@@ -82,15 +101,16 @@ impl StreamRecord {
             sent: Cell::new(0),
             heads_received: 0,
             heads_sent: Cell::new(0),
-            dns: None,
-            connect: None,
-            first_byte: None,
+            dns: Lap::NONE,
+            connect: Lap::NONE,
+            first_byte: Lap::NONE,
             quiet: false,
         }
     }
 
     pub fn set_request(&mut self, method: &[u8], target: &[u8], minor_version: u8) {
-        self.method = self.push(method);
+        debug_assert!(self.text.bytes().is_empty());
+        self.push(method);
         self.target = self.push(target);
         self.minor_version = minor_version;
     }
@@ -104,7 +124,7 @@ impl StreamRecord {
     }
 
     pub fn method(&self) -> &[u8] {
-        self.text(&self.method)
+        self.text(&(0..self.target.start))
     }
 
     pub fn rule(&self) -> &str {
@@ -133,8 +153,8 @@ impl StreamRecord {
             Some(500..) => stats.downstream_rq_5xx.increment(),
             _ => {}
         }
-        stats.downstream_cx_rx_bytes.add(self.heads_received + self.received.get());
-        stats.downstream_cx_tx_bytes.add(self.heads_sent.get() + self.sent.get());
+        stats.downstream_cx_rx_bytes.add(u64::from(self.heads_received) + self.received.get());
+        stats.downstream_cx_tx_bytes.add(u64::from(self.heads_sent.get()) + self.sent.get());
         if let Some(cluster) = &self.cluster {
             let counts = &cluster.counts().cluster;
             counts.upstream_cx_tx_bytes_total.add(self.received.get());
@@ -164,9 +184,9 @@ impl StreamRecord {
             reused: self.reused,
             bytes_received: self.received.get(),
             bytes_sent: self.sent.get(),
-            dns: self.dns,
-            connect: self.connect,
-            first_byte: self.first_byte,
+            dns: self.dns.get(),
+            connect: self.connect.get(),
+            first_byte: self.first_byte.get(),
             duration,
         });
     }

@@ -144,7 +144,7 @@ impl<'c> Exchange<'c> {
     /// Reads the head and decides: everything here is done without waiting.
     fn plan(&mut self, head: &[u8]) -> Result<Plan, (Fault, Framing)> {
         self.connection.requests += 1;
-        self.record.heads_received = head.len() as u64;
+        self.record.heads_received = head.len() as u32;
         self.context.stats.downstream_rq_total.increment();
         let context = self.context.clone();
         let mut fields = context.fields.borrow_mut();

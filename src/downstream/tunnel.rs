@@ -98,16 +98,16 @@ pub(super) fn relay<'a>(
 }
 
 /// One way of a tunnel.
-struct Direction {
-    state: State,
-    full_reads: u8,
-}
-
-enum State {
+enum Direction {
     /// Nothing held.
-    ExpectBytes,
+    ExpectBytes {
+        full_reads: u8,
+    },
     /// Read and not written yet.
-    Holding(Buffer),
+    Holding {
+        buffer: Buffer,
+        full_reads: u8,
+    },
     Splicing {
         pipe: Pipe,
         ended: bool,
@@ -133,7 +133,7 @@ impl Broken {
 
 impl Direction {
     fn new(early: Option<Buffer>) -> Self {
-        Direction { state: early.map_or(State::ExpectBytes, State::Holding), full_reads: 0 }
+        early.map_or(Direction::ExpectBytes { full_reads: 0 }, |buffer| Direction::Holding { buffer, full_reads: 0 })
     }
 
     fn poll(
@@ -145,15 +145,15 @@ impl Direction {
         moved: &Cell<u64>,
     ) -> Poll<Result<(), Broken>> {
         for _ in 0..TURNS {
-            match &mut self.state {
-                State::Ended => return Poll::Ready(Ok(())),
-                State::ExpectBytes => {
+            match self {
+                Direction::Ended => return Poll::Ready(Ok(())),
+                Direction::ExpectBytes { full_reads } => {
                     ready!(source.poll_read_ready(context)).map_err(Broken::Source)?;
-                    if self.full_reads >= FULL_READS_BEFORE_SPLICE
+                    if *full_reads >= FULL_READS_BEFORE_SPLICE
                         && let Ok(pipe) = event_loop.pipes.lend()
                     {
                         acknowledge_soon(source);
-                        self.state = State::Splicing { pipe, ended: false, hushed: false };
+                        *self = Direction::Splicing { pipe, ended: false, hushed: false };
                         continue;
                     }
                     let mut buffer = event_loop.buffers.lend();
@@ -164,12 +164,12 @@ impl Direction {
                         self.end(sink);
                         return Poll::Ready(Ok(()));
                     }
-                    self.full_reads = if full { self.full_reads.saturating_add(1) } else { 0 };
+                    let full_reads = if full { full_reads.saturating_add(1) } else { 0 };
                     buffer.add(count);
                     moved.set(moved.get() + count as u64);
-                    self.state = State::Holding(buffer);
+                    *self = Direction::Holding { buffer, full_reads };
                 }
-                State::Holding(buffer) => {
+                Direction::Holding { buffer, full_reads } => {
                     while !buffer.is_empty() {
                         match sink.try_write(buffer.bytes()) {
                             Ok(count) => buffer.consume(count),
@@ -179,9 +179,9 @@ impl Direction {
                             Err(error) => return Poll::Ready(Err(Broken::Sink(error))),
                         }
                     }
-                    self.state = State::ExpectBytes;
+                    *self = Direction::ExpectBytes { full_reads: *full_reads };
                 }
-                State::Splicing { pipe, ended, hushed } => {
+                Direction::Splicing { pipe, ended, hushed } => {
                     if !*ended {
                         match pull(source, pipe, PIECE) {
                             Ok(0) => *ended = true,
@@ -214,7 +214,8 @@ impl Direction {
                     }
                     if source.poll_read_ready(context).is_pending() {
                         // At rest: the pipe is empty and goes back; bulk that goes on gets it again.
-                        if let State::Splicing { pipe, .. } = std::mem::replace(&mut self.state, State::ExpectBytes) {
+                        let rest = Direction::ExpectBytes { full_reads: FULL_READS_BEFORE_SPLICE };
+                        if let Direction::Splicing { pipe, .. } = std::mem::replace(self, rest) {
                             event_loop.pipes.give_back(pipe);
                         }
                     } else {
@@ -231,7 +232,7 @@ impl Direction {
 
     /// Passes EOF on.
     fn end(&mut self, sink: &TcpStream) {
-        self.state = State::Ended;
+        *self = Direction::Ended;
         // A failure means that the sink is gone, which its own direction will find.
         let _ = rustix::net::shutdown(sink, rustix::net::Shutdown::Write);
     }

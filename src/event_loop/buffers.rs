@@ -35,56 +35,57 @@ impl Buffers {
 
     pub fn lend(&self) -> Buffer {
         let memory = self.0.kept.borrow_mut().pop().unwrap_or_else(|| vec![0; self.0.size].into_boxed_slice());
-        Buffer { memory: Some(memory), filled: 0..0, owner: self.clone() }
+        Buffer { memory: Some(memory), start: 0, end: 0, owner: self.clone() }
     }
 }
 
 /// Bytes read and not used yet, in memory that goes back to its worker when dropped.
 pub struct Buffer {
     memory: Option<Box<[u8]>>,
-    filled: Range<usize>,
+    /// Four bytes each, for what a tunnel at rest keeps room for.
+    start: u32,
+    end: u32,
     owner: Buffers,
 }
 
 impl Buffer {
     /// Bytes that were read and not consumed.
     pub fn bytes(&self) -> &[u8] {
-        &self.memory()[self.filled.clone()]
+        &self.memory()[self.filled()]
     }
 
     pub fn is_empty(&self) -> bool {
-        self.filled.is_empty()
+        self.start == self.end
     }
 
     /// Whether the last read took all the room that there was.
     pub fn is_full(&self) -> bool {
-        self.filled.end == self.memory().len()
+        self.filled().end == self.memory().len()
     }
 
     pub fn consume(&mut self, count: usize) {
-        debug_assert!(count <= self.filled.len());
-        self.filled.start += count;
-        if self.filled.is_empty() {
-            self.filled = 0..0;
-        }
+        let filled = self.filled();
+        debug_assert!(count <= filled.len());
+        self.set_filled(if count == filled.len() { 0..0 } else { filled.start + count..filled.end });
     }
 
     /// Room behind the filled bytes, which move to the front when there is none. Empty only when
     /// the whole buffer is filled.
     pub fn room(&mut self) -> &mut [u8] {
-        let filled = self.filled.clone();
+        let filled = self.filled();
         if filled.end == self.memory().len() && filled.start > 0 {
             self.memory_mut().copy_within(filled.clone(), 0);
-            self.filled = 0..filled.len();
+            self.set_filled(0..filled.len());
         }
-        let end = self.filled.end;
+        let end = self.filled().end;
         &mut self.memory_mut()[end..]
     }
 
     /// Says that `count` bytes of [`room`](Self::room) are filled now.
     pub fn add(&mut self, count: usize) {
-        self.filled.end += count;
-        debug_assert!(self.filled.end <= self.memory().len());
+        let filled = self.filled();
+        debug_assert!(count <= self.memory().len() - filled.end);
+        self.set_filled(filled.start..filled.end + count);
     }
 
     /// Makes room for heads up to `size` bytes, for limits above the usual.
@@ -95,8 +96,17 @@ impl Buffer {
             let length = bytes.len();
             larger[..length].copy_from_slice(bytes);
             self.memory = Some(larger);
-            self.filled = 0..length;
+            self.set_filled(0..length);
         }
+    }
+
+    fn filled(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    fn set_filled(&mut self, filled: Range<usize>) {
+        // No buffer is as large as 4 GiB.
+        (self.start, self.end) = (filled.start as u32, filled.end as u32);
     }
 
     fn memory(&self) -> &[u8] {

@@ -18,12 +18,12 @@ pub struct UpstreamConnection {
     /// Exchanges begun on it.
     pub requests: u64,
     /// How many changes of what its cluster's connections are like it has seen. `None` for one that is for a single stream.
-    pub terms: Option<u64>,
+    pub terms: Option<u32>,
     counts: Rc<Counts>,
 }
 
 impl UpstreamConnection {
-    pub fn new(stream: TcpStream, endpoint: SocketAddr, terms: u64, counts: Rc<Counts>) -> Self {
+    pub fn new(stream: TcpStream, endpoint: SocketAddr, terms: u32, counts: Rc<Counts>) -> Self {
         count!(counts, upstream_cx_total);
         counts.worker.upstream_cx_active.increment();
         counts.cluster.upstream_cx_active.increment();
