@@ -3,12 +3,16 @@
 //! hickory's own UDP client opens a socket for each question and encodes and parses each question thrice; and its sockets are not
 //! connected, so that the refusal of a dead server is heard only as silence.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use hickory_resolver::proto::op::{Message, ResponseCode};
 use smallvec::SmallVec;
+use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
@@ -29,10 +33,9 @@ pub(super) async fn exchange(server: SocketAddr, stream: &Stream, questions: Que
     }
     let mut patience = FIRST_PATIENCE;
     let mut ask_again_at = Instant::now() + patience;
-    let mut buffer = [0; BUFFER];
     while !open.is_empty() {
-        let length = tokio::select! {
-            received = socket.recv(&mut buffer) => received.map_err(|_| Error::Unreachable)?,
+        let received = tokio::select! {
+            received = receive(&socket) => received.map_err(|_| Error::Unreachable)?,
             () = tokio::time::sleep_until(ask_again_at) => {
                 for (_, question) in &open {
                     send(&socket, question).await?;
@@ -43,7 +46,7 @@ pub(super) async fn exchange(server: SocketAddr, stream: &Stream, questions: Que
             }
         };
         // What is malformed or not asked for may be forged: the true answer may still come.
-        let Ok(answer) = Message::from_vec(&buffer[..length]) else { continue };
+        let Some(answer) = received else { continue };
         let Some(index) = open.iter().position(|(_, question)| message::answers(&answer, question)) else { continue };
         let (family, question) = &mut open[index];
         if question.edns.is_some() && matches!(answer.metadata.response_code, ResponseCode::FormErr | ResponseCode::NotImp) {
@@ -54,7 +57,8 @@ pub(super) async fn exchange(server: SocketAddr, stream: &Stream, questions: Que
         }
         let (family, question) = (*family, open.swap_remove(index).1);
         if answer.metadata.truncation {
-            match stream.exchange(question).await {
+            // Boxed, being rare: what most look-ups need stays small.
+            match Box::pin(stream.exchange(question)).await {
                 Ok(answer) => progress.answer(family, &answer),
                 Err(error) => progress.failed(Some(family), error),
             }
@@ -76,6 +80,17 @@ fn open(server: SocketAddr) -> io::Result<UdpSocket> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(server), socket2::Type::DGRAM.nonblocking(), None)?;
     socket.connect(&server.into())?;
     UdpSocket::from_std(socket.into())
+}
+
+/// The next message; `None` for what is no message. The room for it is needed no longer than that takes.
+async fn receive(socket: &UdpSocket) -> io::Result<Option<Message>> {
+    poll_fn(|context| {
+        let mut room = [MaybeUninit::uninit(); BUFFER];
+        let mut buffer = ReadBuf::uninit(&mut room);
+        ready!(socket.poll_recv(context, &mut buffer))?;
+        Poll::Ready(Ok(Message::from_vec(buffer.filled()).ok()))
+    })
+    .await
 }
 
 async fn send(socket: &UdpSocket, question: &Message) -> Result<(), Error> {

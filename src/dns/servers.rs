@@ -93,7 +93,7 @@ impl Server {
             if self.is_datagram {
                 datagram::exchange(self.address, &self.stream, questions.clone(), progress).await?;
             } else {
-                self.ask_by_stream(&questions, progress).await?;
+                Box::pin(self.ask_by_stream(&questions, progress)).await?;
             }
             let left = progress.questions();
             // What is open still was not answered; unless the answer was an alias, asking again would not help.
