@@ -24,14 +24,16 @@ const BODY_AT_HAND: u64 = 16 * 1024;
 
 impl Exchange<'_> {
     /// Sends the request on and its answer back.
-    pub(super) async fn forward(&mut self, mut forward: Forward, mut buffer: Option<Buffer>) -> Next {
+    pub(super) async fn forward(&mut self, forward: &mut Forward, buffer: &mut Option<Buffer>) -> Next {
         let began = Cell::new(false);
-        let result = self.try_forward(&mut forward, &mut buffer, &began).await;
-        match result {
-            Ok((answered, upstream, permit)) => self.after_answer(answered, upstream, permit, buffer),
-            Err(fault) if began.get() => self.cut(fault),
-            Err(fault) => Box::pin(self.refuse(fault, forward.framing, buffer)).await,
+        let fault = match self.try_forward(forward, buffer, &began).await {
+            Ok((answered, upstream, permit)) => return self.after_answer(answered, upstream, permit, buffer.take()),
+            Err(fault) => fault,
+        };
+        if began.get() {
+            return self.cut(fault);
         }
+        Box::pin(self.refuse(fault, forward.framing, buffer.take())).await
     }
 
     async fn try_forward(

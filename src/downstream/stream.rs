@@ -22,21 +22,24 @@ use crate::event_loop::{Buffer, ScratchVec};
 use crate::filter::policy::Ask;
 
 /// Serves one request; `buffer` holds what came of it already.
-pub(super) async fn exchange(connection: &mut Connection, mut buffer: Option<Buffer>) -> Next {
+pub(super) fn exchange(connection: &mut Connection, mut buffer: Option<Buffer>) -> impl Future<Output = Next> {
     let mut exchange = Exchange::begin(connection);
-    let head = match exchange.expect_head(&mut buffer).await {
-        Ok(Some(head)) => head,
-        Ok(None) => return Next::Cut { reset: false },
-        Err(fault) => return Box::pin(exchange.refuse(fault, Framing::None, buffer)).await,
-    };
-    let plan = exchange.plan(&buffer.as_ref().map_or(&[][..], Buffer::bytes)[..head]);
-    consume(&mut buffer, head);
-    // What is rare is boxed, so that the common way stays small.
-    match plan {
-        Ok(Plan::Forward(forward)) => exchange.forward(forward, buffer).await,
-        Ok(Plan::Connect(cluster)) => Box::pin(exchange.connect(cluster, buffer)).await,
-        Ok(Plan::Answered { framing }) => Box::pin(exchange.answer_locally(framing, buffer)).await,
-        Err((fault, framing)) => Box::pin(exchange.refuse(fault, framing, buffer)).await,
+    // A block, since an `async fn` has its arguments twice in its state.
+    async move {
+        let head = match exchange.expect_head(&mut buffer).await {
+            Ok(Some(head)) => head,
+            Ok(None) => return Next::Cut { reset: false },
+            Err(fault) => return Box::pin(exchange.refuse(fault, Framing::None, buffer)).await,
+        };
+        let plan = exchange.plan(&buffer.as_ref().map_or(&[][..], Buffer::bytes)[..head]);
+        consume(&mut buffer, head);
+        // What is rare is boxed, so that the common way stays small.
+        match plan {
+            Ok(Plan::Forward(mut forward)) => exchange.forward(&mut forward, &mut buffer).await,
+            Ok(Plan::Connect(cluster)) => Box::pin(exchange.connect(cluster, buffer)).await,
+            Ok(Plan::Answered { framing }) => Box::pin(exchange.answer_locally(framing, buffer)).await,
+            Err((fault, framing)) => Box::pin(exchange.refuse(fault, framing, buffer)).await,
+        }
     }
 }
 
