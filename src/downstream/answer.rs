@@ -85,7 +85,7 @@ impl Answer<'_> {
             let length = self.expect_head(upstream, &mut buffer).await?;
             let held = buffer.as_mut().expect("holds the head");
             // Not before, so that the many that wait share the few that are in the processor's cache.
-            let mut out = self.context.event_loop.scratch.lend();
+            let mut out = self.context.event_loop.brief_scratch.lend();
             let facts = self.read_head(&held.bytes()[..length], &mut out)?;
             held.consume(length);
             if !facts.interim {

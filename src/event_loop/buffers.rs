@@ -135,14 +135,14 @@ impl Drop for Buffer {
 #[derive(Default, Clone)]
 pub struct Scratch(Rc<RefCell<Vec<Vec<u8>>>>);
 
-/// A stream under way holds three.
-const SCRATCH_KEPT: usize = 512;
+/// A stream under way holds two, and for a moment a third.
+const SCRATCH_KEPT: usize = 1024;
 /// Heads larger than this are rare; their memory is not worth keeping.
 const SCRATCH_KEPT_SIZE: usize = 4 * 1024;
 
 impl Scratch {
     pub fn lend(&self) -> ScratchVec {
-        let bytes = self.0.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(2048));
+        let bytes = self.0.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(1024));
         ScratchVec { bytes, owner: self.clone() }
     }
 }

@@ -20,7 +20,10 @@ pub struct EventLoop {
     pub buffers: Buffers,
     /// Larger ones.
     pub bulk_buffers: Buffers,
+    /// For what a stream keeps while it waits.
     pub scratch: Scratch,
+    /// For what is written as soon as it is made: a few strings go round, which stay in the processor's cache.
+    pub brief_scratch: Scratch,
     pub pipes: Pipes,
     pub deadlines: Deadlines,
     pub clock: Clock,
@@ -32,6 +35,7 @@ impl Default for EventLoop {
             buffers: Buffers::usual(),
             bulk_buffers: Buffers::bulk(),
             scratch: Scratch::default(),
+            brief_scratch: Scratch::default(),
             pipes: Pipes::default(),
             deadlines: Deadlines::default(),
             clock: Clock::default(),
