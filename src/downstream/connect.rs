@@ -20,11 +20,11 @@ use crate::upstream::UpstreamConnection;
 
 impl Exchange<'_> {
     /// CONNECT: the answer comes once the upstream connection stands (RFC 9110 section 9.3.6).
-    pub(super) async fn connect(&mut self, cluster: Rc<Cluster>, buffer: Option<Buffer>) -> Next {
+    pub(super) async fn connect(&mut self, cluster: Rc<Cluster>) -> Next {
         match self.open_tunnel(&cluster).await {
-            Ok(upstream) => Next::Tunnel(self.tunnel(upstream, Ways::new(buffer, None), None)),
+            Ok(upstream) => Next::Tunnel(self.tunnel(upstream, None, None)),
             Err(fault @ Fault::ClientGone) => self.cut(fault),
-            Err(fault) => self.refuse(fault, Framing::None, buffer).await,
+            Err(fault) => self.refuse(fault, Framing::None).await,
         }
     }
 
@@ -43,7 +43,9 @@ impl Exchange<'_> {
         }
     }
 
-    pub(super) fn tunnel(&mut self, upstream: UpstreamConnection, ways: Ways, permit: Option<RequestPermit>) -> Box<Tunnel> {
+    /// What is left of the client's bytes is the tunnel's, and so is `early` of the upstream's.
+    pub(super) fn tunnel(&mut self, upstream: UpstreamConnection, early: Option<Buffer>, permit: Option<RequestPermit>) -> Box<Tunnel> {
+        let ways = Ways::new(self.buffer.take(), early);
         self.record.compact();
         let record = std::mem::replace(&mut self.record, StreamRecord::begin(0, self.context.event_loop.scratch.lend()));
         Box::new(Tunnel { record, snapshot: self.snapshot.clone(), upstream, ways, _permit: permit })

@@ -13,10 +13,9 @@ use super::fault::Fault;
 use super::io::write_all;
 use super::retry::{Failure, Tries};
 use super::stream::{Exchange, Forward, consume};
-use super::tunnel::Ways;
 use crate::cluster::{Cluster, RequestPermit, Want};
 use crate::codec::framing::Framing;
-use crate::event_loop::{Buffer, coarse_now};
+use crate::event_loop::coarse_now;
 use crate::upstream::{UpstreamConnection, count};
 
 /// A whole body up to this size that came with its head leaves with it, in one write.
@@ -24,60 +23,47 @@ const BODY_AT_HAND: u64 = 16 * 1024;
 
 impl Exchange<'_> {
     /// Sends the request on and its answer back.
-    pub(super) async fn forward(&mut self, forward: &mut Forward, buffer: &mut Option<Buffer>) -> Next {
-        let began = Cell::new(false);
-        let fault = match self.try_forward(forward, buffer, &began).await {
-            Ok((answered, upstream, permit)) => return self.after_answer(answered, upstream, permit, buffer.take()),
+    pub(super) async fn forward(&mut self, forward: &mut Forward) -> Next {
+        let fault = match self.try_forward(forward).await {
+            Ok((answered, upstream, permit)) => return self.after_answer(answered, upstream, permit),
             Err(fault) => fault,
         };
-        if began.get() {
+        if self.began.get() {
             return self.cut(fault);
         }
-        Box::pin(self.refuse(fault, forward.framing, buffer.take())).await
+        Box::pin(self.refuse(fault, forward.framing)).await
     }
 
-    async fn try_forward(
-        &mut self,
-        forward: &mut Forward,
-        buffer: &mut Option<Buffer>,
-        began: &Cell<bool>,
-    ) -> Result<(Answered, UpstreamConnection, RequestPermit), Fault> {
-        let cluster = forward.cluster.clone();
-        let permit = cluster.admit_request()?;
-        self.take_body_at_hand(forward, buffer);
-        let (answered, upstream) = match cluster.options().max_stream_duration {
-            None => self.try_until_answered(&cluster, forward, buffer, began).await?,
+    async fn try_forward(&mut self, forward: &mut Forward) -> Result<(Answered, UpstreamConnection, RequestPermit), Fault> {
+        let permit = forward.cluster.admit_request()?;
+        self.take_body_at_hand(forward);
+        let (answered, upstream) = match forward.cluster.options().max_stream_duration {
+            None => self.try_until_answered(forward).await?,
             Some(limit) => {
                 let end = tokio::time::Instant::from_std(self.record.started + limit);
                 // Boxed, so that streams without this limit do not carry the tries twice.
-                let tries = Box::pin(self.try_until_answered(&cluster, forward, buffer, began));
+                let tries = Box::pin(self.try_until_answered(forward));
                 tokio::time::timeout_at(end, tries).await.unwrap_or(Err(Fault::MaxDuration))?
             }
         };
         Ok((answered, upstream, permit))
     }
 
-    async fn try_until_answered(
-        &mut self,
-        cluster: &Rc<Cluster>,
-        forward: &Forward,
-        buffer: &mut Option<Buffer>,
-        began: &Cell<bool>,
-    ) -> Result<(Answered, UpstreamConnection), Fault> {
+    async fn try_until_answered(&mut self, forward: &Forward) -> Result<(Answered, UpstreamConnection), Fault> {
         let mut tries = Tries::default();
-        let mut upstream = cluster.check_out(forward.may_repeat());
+        let mut upstream = forward.cluster.check_out(forward.may_repeat());
         loop {
             self.record.reused = upstream.is_some();
-            let fault = match self.try_once(cluster, &mut upstream, forward, buffer, began).await {
+            let fault = match self.try_once(&mut upstream, forward).await {
                 Ok(answered) => {
-                    tries.succeeded(cluster);
+                    tries.succeeded(&forward.cluster);
                     return Ok((answered, upstream.expect("the answer came on it")));
                 }
                 Err(fault) => fault,
             };
             upstream = None;
             let repeatable = forward.may_repeat() && self.record.first_byte.get().is_none();
-            match tries.after(&Failure { fault: &fault, reused: self.record.reused, repeatable }, cluster)? {
+            match tries.after(&Failure { fault: &fault, reused: self.record.reused, repeatable }, &forward.cluster)? {
                 None => return Err(fault),
                 Some(wait) if wait.is_zero() => {}
                 Some(wait) => tokio::time::sleep(wait).await,
@@ -86,37 +72,30 @@ impl Exchange<'_> {
     }
 
     /// On the connection at hand, or a new one.
-    async fn try_once(
-        &mut self,
-        cluster: &Rc<Cluster>,
-        upstream: &mut Option<UpstreamConnection>,
-        forward: &Forward,
-        buffer: &mut Option<Buffer>,
-        began: &Cell<bool>,
-    ) -> Result<Answered, Fault> {
+    async fn try_once(&mut self, upstream: &mut Option<UpstreamConnection>, forward: &Forward) -> Result<Answered, Fault> {
         let upstream = match upstream {
             Some(upstream) => upstream,
             None => {
                 if self.context.is_in_force(&self.snapshot) {
-                    cluster.preconnect(&self.snapshot);
+                    forward.cluster.preconnect(&self.snapshot);
                 }
                 let want = Want::Any { may_repeat: forward.may_repeat() };
-                upstream.insert(Box::pin(self.connect_upstream(cluster, want)).await?)
+                upstream.insert(Box::pin(self.connect_upstream(&forward.cluster, want)).await?)
             }
         };
         upstream.requests += 1;
         self.record.endpoint = Some(upstream.endpoint);
-        self.attempt(upstream, forward, buffer, began).await
+        self.attempt(upstream, forward).await
     }
 
     /// Lets a small body that is here already leave with its head; it can then be sent again, too.
-    fn take_body_at_hand(&mut self, forward: &mut Forward, buffer: &mut Option<Buffer>) {
-        if let (Framing::Length(length @ ..=BODY_AT_HAND), Some(held)) = (forward.framing, &buffer)
+    fn take_body_at_hand(&mut self, forward: &mut Forward) {
+        if let (Framing::Length(length @ ..=BODY_AT_HAND), Some(held)) = (forward.framing, &self.buffer)
             && let Some(body) = held.bytes().get(..length as usize)
         {
             self.out.extend_from_slice(body);
             self.record.received.set(length);
-            consume(buffer, length as usize);
+            consume(&mut self.buffer, length as usize);
             forward.framing = Framing::None;
         }
     }
@@ -137,15 +116,9 @@ impl Exchange<'_> {
     }
 
     /// One try on one connection. A fault leaves `began` unset as long as the client has got nothing.
-    async fn attempt(
-        &mut self,
-        upstream: &mut UpstreamConnection,
-        forward: &Forward,
-        buffer: &mut Option<Buffer>,
-        began: &Cell<bool>,
-    ) -> Result<Answered, Fault> {
+    async fn attempt(&mut self, upstream: &mut UpstreamConnection, forward: &Forward) -> Result<Answered, Fault> {
         let context = &*self.context;
-        let cluster = self.record.cluster.as_ref().expect("chosen before an attempt");
+        let cluster = &forward.cluster;
         count!(cluster.counts(), upstream_rq_total);
         let cluster_options = cluster.options();
         let expires = self.connection.expires();
@@ -164,7 +137,7 @@ impl Exchange<'_> {
             try_ends_first: Cell::new(false),
             asked: Asked { kind: forward.kind, to: self.to, upgrade: forward.upgrade, expires },
             uploaded: &uploaded,
-            began,
+            began: &self.began,
             first_byte: Cell::new(None),
             status: Cell::new(None),
             sent: &self.record.sent,
@@ -188,7 +161,7 @@ impl Exchange<'_> {
                 idle_timeout: cluster_options.stream_idle_timeout,
                 moved: &self.record.received,
             };
-            let upload = body.relay(&mut client_reader, &mut upstream_writer, &self.out, buffer, &relay);
+            let upload = body.relay(&mut client_reader, &mut upstream_writer, &self.out, &mut self.buffer, &relay);
             let answered = answer.run(&mut upstream_reader, &mut client_writer);
             let sent = || {
                 uploaded.set(true);
@@ -206,9 +179,9 @@ impl Exchange<'_> {
     }
 
     /// Gives the upstream connection back where it is fit for another exchange, and writes the record.
-    fn after_answer(&mut self, answered: Answered, upstream: UpstreamConnection, permit: RequestPermit, buffer: Option<Buffer>) -> Next {
+    fn after_answer(&mut self, answered: Answered, upstream: UpstreamConnection, permit: RequestPermit) -> Next {
         if answered.upgraded {
-            return Next::Tunnel(self.tunnel(upstream, Ways::new(buffer, answered.rest), Some(permit)));
+            return Next::Tunnel(self.tunnel(upstream, answered.rest, Some(permit)));
         }
         if answered.reusable
             && let Some(cluster) = &self.record.cluster
@@ -218,7 +191,7 @@ impl Exchange<'_> {
         self.record.finish(self.connection);
         match (answered.reset, answered.keeps_alive) {
             (true, _) => Next::Cut { reset: true },
-            (false, true) => Next::Request(buffer),
+            (false, true) => Next::Request(self.buffer.take()),
             (false, false) => Next::Close,
         }
     }

@@ -8,12 +8,11 @@ use super::stream::{Exchange, consume};
 use crate::codec::Refusal;
 use crate::codec::framing::Framing;
 use crate::drain::Phase;
-use crate::event_loop::Buffer;
 use crate::upstream::count;
 
 impl Exchange<'_> {
     /// Tells the client of a fault, as far as it has got nothing yet.
-    pub(super) async fn refuse(&mut self, fault: Fault, framing: Framing, mut buffer: Option<Buffer>) -> Next {
+    pub(super) async fn refuse(&mut self, fault: Fault, framing: Framing) -> Next {
         if matches!(fault, Fault::ClientGone) {
             return self.cut(fault);
         }
@@ -21,7 +20,7 @@ impl Exchange<'_> {
         self.count(&fault);
         let shape = fault.shape();
         // What came behind a CONNECT was meant for a tunnel, and is no request.
-        let body_is_here = skip_body(framing, &mut buffer) && !(self.is_connect && buffer.is_some());
+        let body_is_here = self.skip_body(framing) && !(self.is_connect && self.buffer.is_some());
         let shape = Shape { closes: shape.closes && !self.survives(&fault), ..shape };
         self.to.keeps_alive &= body_is_here && !shape.closes;
         let detail = match fault {
@@ -35,16 +34,16 @@ impl Exchange<'_> {
         reply.write(self.to, &self.options, &date, &mut self.out);
         self.record.set_fault(&shape, Some(fault.explanation().into_owned()));
         self.record.status = Some(shape.status);
-        self.send_out(buffer).await
+        self.send_out().await
     }
 
-    pub(super) async fn answer_locally(&mut self, framing: Framing, mut buffer: Option<Buffer>) -> Next {
-        self.to.keeps_alive &= skip_body(framing, &mut buffer);
-        self.send_out(buffer).await
+    pub(super) async fn answer_locally(&mut self, framing: Framing) -> Next {
+        self.to.keeps_alive &= self.skip_body(framing);
+        self.send_out().await
     }
 
     /// Sends what stands in `out`, and ends the exchange.
-    async fn send_out(&mut self, buffer: Option<Buffer>) -> Next {
+    async fn send_out(&mut self) -> Next {
         self.record.heads_sent.set(self.record.heads_sent.get() + self.out.len() as u32);
         let (_, mut writer) = self.connection.stream.split();
         self.connection.deadline.set(self.options.request_headers_timeout);
@@ -52,7 +51,7 @@ impl Exchange<'_> {
         let keeps_alive = self.to.keeps_alive;
         self.record.finish(self.connection);
         match written {
-            Some(Ok(())) if keeps_alive => Next::Request(buffer),
+            Some(Ok(())) if keeps_alive => Next::Request(self.buffer.take()),
             Some(Ok(())) => Next::Close,
             _ => Next::Cut { reset: true },
         }
@@ -94,17 +93,17 @@ impl Exchange<'_> {
             _ => {}
         }
     }
-}
 
-/// Drops a body that nobody is going to read, when all of it is here; otherwise the connection
-/// cannot be used again.
-fn skip_body(framing: Framing, buffer: &mut Option<Buffer>) -> bool {
-    match (framing, &buffer) {
-        (Framing::None, _) => true,
-        (Framing::Length(length), Some(held)) if length <= held.bytes().len() as u64 => {
-            consume(buffer, length as usize);
-            true
+    /// Drops a body that nobody is going to read, when all of it is here; otherwise the connection
+    /// cannot be used again.
+    fn skip_body(&mut self, framing: Framing) -> bool {
+        match (framing, &self.buffer) {
+            (Framing::None, _) => true,
+            (Framing::Length(length), Some(held)) if length <= held.bytes().len() as u64 => {
+                consume(&mut self.buffer, length as usize);
+                true
+            }
+            _ => false,
         }
-        _ => false,
     }
 }

@@ -1,5 +1,6 @@
 //! One exchange: the way of a request from its first byte to its line in the access log.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use super::connection::{Connection, Next};
@@ -22,23 +23,21 @@ use crate::event_loop::{Buffer, ScratchVec};
 use crate::filter::policy::Ask;
 
 /// Serves one request; `buffer` holds what came of it already.
-pub(super) fn exchange(connection: &mut Connection, mut buffer: Option<Buffer>) -> impl Future<Output = Next> {
-    let mut exchange = Exchange::begin(connection);
+pub(super) fn exchange(connection: &mut Connection, buffer: Option<Buffer>) -> impl Future<Output = Next> {
+    let mut exchange = Exchange::begin(connection, buffer);
     // A block, since an `async fn` has its arguments twice in its state.
     async move {
-        let head = match exchange.expect_head(&mut buffer).await {
+        let head = match exchange.expect_head().await {
             Ok(Some(head)) => head,
             Ok(None) => return Next::Cut { reset: false },
-            Err(fault) => return Box::pin(exchange.refuse(fault, Framing::None, buffer)).await,
+            Err(fault) => return Box::pin(exchange.refuse(fault, Framing::None)).await,
         };
-        let plan = exchange.plan(&buffer.as_ref().map_or(&[][..], Buffer::bytes)[..head]);
-        consume(&mut buffer, head);
         // What is rare is boxed, so that the common way stays small.
-        match plan {
-            Ok(Plan::Forward(mut forward)) => exchange.forward(&mut forward, &mut buffer).await,
-            Ok(Plan::Connect(cluster)) => Box::pin(exchange.connect(cluster, buffer)).await,
-            Ok(Plan::Answered { framing }) => Box::pin(exchange.answer_locally(framing, buffer)).await,
-            Err((fault, framing)) => Box::pin(exchange.refuse(fault, framing, buffer)).await,
+        match exchange.plan(head) {
+            Ok(Plan::Forward(mut forward)) => exchange.forward(&mut forward).await,
+            Ok(Plan::Connect(cluster)) => Box::pin(exchange.connect(cluster)).await,
+            Ok(Plan::Answered { framing }) => Box::pin(exchange.answer_locally(framing)).await,
+            Err((fault, framing)) => Box::pin(exchange.refuse(fault, framing)).await,
         }
     }
 }
@@ -77,14 +76,18 @@ pub(super) struct Exchange<'c> {
     pub snapshot: Rc<Held>,
     pub options: Rc<Http1>,
     pub record: StreamRecord,
+    /// What the client has sent and nobody has used yet.
+    pub buffer: Option<Buffer>,
     /// The head on its way out.
     pub out: ScratchVec,
     pub to: To,
     pub is_connect: bool,
+    /// Whether the client has got a byte of the final answer.
+    pub began: Cell<bool>,
 }
 
 impl<'c> Exchange<'c> {
-    fn begin(connection: &'c mut Connection) -> Self {
+    fn begin(connection: &'c mut Connection, buffer: Option<Buffer>) -> Self {
         let context = connection.context.clone();
         let record = StreamRecord::begin(context.next_request_id(), context.event_loop.scratch.lend());
         Exchange {
@@ -93,6 +96,8 @@ impl<'c> Exchange<'c> {
             out: context.event_loop.scratch.lend(),
             to: To { minor_version: 1, is_head: false, keeps_alive: false },
             is_connect: false,
+            began: Cell::new(false),
+            buffer,
             connection,
             context,
             record,
@@ -101,12 +106,12 @@ impl<'c> Exchange<'c> {
 
     /// Reads until a whole head is in the buffer; its length, or `None` when the client ended
     /// without a request.
-    async fn expect_head(&mut self, buffer: &mut Option<Buffer>) -> Result<Option<usize>, Fault> {
+    async fn expect_head(&mut self) -> Result<Option<usize>, Fault> {
         let mut scanner = HeadScanner::default();
         let mut started = false;
         let mut timed = false;
         loop {
-            if let Some(held) = buffer {
+            if let Some(held) = &mut self.buffer {
                 if !started && let Some(empty) = skip_empty_lines(held.bytes()).map_err(Fault::Request)? {
                     held.consume(empty);
                     started = true;
@@ -131,8 +136,8 @@ impl<'c> Exchange<'c> {
                 }
             }
             let (mut reader, _) = self.connection.stream.split();
-            match self.connection.deadline.limit(fill(&mut reader, buffer, &self.context.event_loop.buffers)).await {
-                None if buffer.is_none() => {
+            match self.connection.deadline.limit(fill(&mut reader, &mut self.buffer, &self.context.event_loop.buffers)).await {
+                None if self.buffer.is_none() => {
                     self.context.stats.downstream_cx_idle_timeout.increment();
                     return Ok(None);
                 }
@@ -144,8 +149,16 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    /// Reads the head and decides: everything here is done without waiting.
-    fn plan(&mut self, head: &[u8]) -> Result<Plan, (Fault, Framing)> {
+    /// Reads the head in the buffer and decides: everything here is done without waiting.
+    fn plan(&mut self, length: usize) -> Result<Plan, (Fault, Framing)> {
+        let mut buffer = self.buffer.take();
+        let plan = self.plan_for(&buffer.as_ref().map_or(&[][..], Buffer::bytes)[..length]);
+        consume(&mut buffer, length);
+        self.buffer = buffer;
+        plan
+    }
+
+    fn plan_for(&mut self, head: &[u8]) -> Result<Plan, (Fault, Framing)> {
         self.connection.requests += 1;
         self.record.heads_received = head.len() as u32;
         self.context.stats.downstream_rq_total.increment();
