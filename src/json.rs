@@ -1,5 +1,7 @@
 //! JSON text, written by hand: the access log writes it for every stream and may not allocate for it.
 
+use crate::simd::{Sixteen, length_before};
+
 /// Appends `bytes` as a JSON string, quotes and all; the result is valid JSON and valid UTF-8 whatever comes in.
 ///
 /// Valid UTF-8 is kept. A byte that is not part of any becomes `\u00XX`, as if it were Latin-1, so that it can still be
@@ -51,22 +53,10 @@ pub(crate) const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Whether a string may not hold `bytes` as they are, or not without a closer look.
 fn has_special(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks();
-    words.iter().any(|&word| has_special_in_word(u64::from_ne_bytes(word))) || rest.iter().any(|&byte| is_special(byte))
-}
-
-/// The same for eight bytes at once.
-fn has_special_in_word(word: u64) -> bool {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    // The highest bit of a byte remains where the byte was zero, or there is one like that below.
-    let zero_in = |word: u64| word.wrapping_sub(ONES) & !word;
-    let equal_to = |byte: u8| zero_in(word ^ (ONES * u64::from(byte)));
-    let controls = word.wrapping_sub(ONES * 0x20) & !word;
-    (controls | equal_to(b'"') | equal_to(b'\\') | equal_to(0x7f) | word) & (ONES * 0x80) != 0
-}
-
-fn is_special(byte: u8) -> bool {
-    !(0x20..0x7f).contains(&byte) || byte == b'"' || byte == b'\\'
+    let special = |sixteen: Sixteen| {
+        sixteen.at_most(0x1f) | sixteen.equal_to(b'"') | sixteen.equal_to(b'\\') | sixteen.equal_to(0x7f) | sixteen.high()
+    };
+    length_before(bytes, special) < bytes.len()
 }
 
 #[cfg(test)]
@@ -82,11 +72,12 @@ mod tests {
     #[test]
     fn what_is_special_is_seen_at_every_place() {
         for byte in 0..=255 {
-            for place in 0..11 {
+            for place in 0..19 {
                 for neighbour in [b' ', b'!', b'#', b'[', b']', b'~'] {
-                    let mut bytes = [neighbour; 11];
+                    let mut bytes = [neighbour; 19];
                     bytes[place] = byte;
-                    assert_eq!(has_special(&bytes), is_special(byte), "{bytes:?}");
+                    let is_special = !(b' '..0x7f).contains(&byte) || matches!(byte, b'"' | b'\\');
+                    assert_eq!(has_special(&bytes), is_special, "{bytes:?}");
                 }
             }
         }

@@ -40,3 +40,5 @@ pub mod stats;
 pub mod json;
 
 pub mod sockopt;
+
+pub mod simd;

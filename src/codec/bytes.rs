@@ -1,5 +1,7 @@
 //! What bytes may stand where, told many at a time.
 
+use crate::simd::length_before;
+
 /// Whether a byte may stand in a field name or method (RFC 9110 section 5.6.2).
 pub fn is_token_byte(byte: u8) -> bool {
     TOKEN[usize::from(byte)]
@@ -23,99 +25,6 @@ pub fn token_length(bytes: &[u8]) -> usize {
 /// Most of a head is values, and each of their bytes is looked at here and nowhere else.
 pub fn printable_length<const LAST_REFUSED: u8>(bytes: &[u8]) -> usize {
     length_before(bytes, |sixteen| sixteen.at_most(LAST_REFUSED) | sixteen.equal_to(0x7f))
-}
-
-/// How many bytes lie before the first one that `stops` has a bit for, which NUL must have.
-#[inline]
-fn length_before(bytes: &[u8], stops: impl Fn(Sixteen) -> u16) -> usize {
-    let (whole, rest) = bytes.as_chunks();
-    for (index, sixteen) in whole.iter().enumerate() {
-        let stop = stops(Sixteen::new(sixteen));
-        if stop != 0 {
-            return index * 16 + stop.trailing_zeros() as usize;
-        }
-    }
-    let mut padded = [0; 16];
-    padded[..rest.len()].copy_from_slice(rest);
-    whole.len() * 16 + (stops(Sixteen::new(&padded)).trailing_zeros() as usize).min(rest.len())
-}
-
-/// Sixteen bytes that are compared at once; what is told of each is a bit, the first in the lowest place.
-#[cfg(target_arch = "x86_64")]
-#[derive(Clone, Copy)]
-struct Sixteen(std::arch::x86_64::__m128i);
-
-#[cfg(target_arch = "x86_64")]
-mod x86_64 {
-    use std::arch::x86_64::*;
-
-    use super::Sixteen;
-
-    // SAFETY of all: they ask for nothing but SSE2, which is part of x86-64.
-    impl Sixteen {
-        #[inline]
-        pub fn new(bytes: &[u8; 16]) -> Self {
-            // SAFETY: see above; sixteen bytes are there to be read, and need not be aligned.
-            Sixteen(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })
-        }
-
-        #[inline]
-        pub fn equal_to(self, byte: u8) -> u16 {
-            // SAFETY: see above.
-            unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(self.0, all(byte))) as u16 }
-        }
-
-        #[inline]
-        pub fn at_most(self, byte: u8) -> u16 {
-            // SAFETY: see above.
-            unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(self.0, all(byte)), self.0)) as u16 }
-        }
-
-        #[inline]
-        pub fn letters_and_hyphens(self) -> u16 {
-            // SAFETY: see above.
-            unsafe {
-                let small = _mm_or_si128(self.0, all(0x20));
-                let clamped = _mm_max_epu8(_mm_min_epu8(small, all(b'z')), all(b'a'));
-                let letters = _mm_cmpeq_epi8(clamped, small);
-                _mm_movemask_epi8(_mm_or_si128(letters, _mm_cmpeq_epi8(self.0, all(b'-')))) as u16
-            }
-        }
-    }
-
-    #[inline]
-    fn all(byte: u8) -> __m128i {
-        // SAFETY: see above.
-        unsafe { _mm_set1_epi8(byte as i8) }
-    }
-}
-
-/// Elsewhere the compiler finds what the processor has.
-#[cfg(not(target_arch = "x86_64"))]
-#[derive(Clone, Copy)]
-struct Sixteen([u8; 16]);
-
-#[cfg(not(target_arch = "x86_64"))]
-impl Sixteen {
-    fn new(bytes: &[u8; 16]) -> Self {
-        Sixteen(*bytes)
-    }
-
-    fn equal_to(self, byte: u8) -> u16 {
-        self.bits(|each| each == byte)
-    }
-
-    fn at_most(self, byte: u8) -> u16 {
-        self.bits(|each| each <= byte)
-    }
-
-    fn letters_and_hyphens(self) -> u16 {
-        self.bits(|each| each.is_ascii_alphabetic() || each == b'-')
-    }
-
-    fn bits(self, of: impl Fn(u8) -> bool) -> u16 {
-        self.0.iter().rev().fold(0, |bits, &byte| bits << 1 | u16::from(of(byte)))
-    }
 }
 
 const TOKEN: [bool; 256] = {
