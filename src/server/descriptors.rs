@@ -1,5 +1,6 @@
 //! How many descriptors this process may have, and how many connections they are enough for.
 
+use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// No more is asked for: nothing here is sized by the limit, but other programs' tables are what huge limits were lowered for.
@@ -13,8 +14,11 @@ const PER_CONNECTION: u64 = 2;
 /// Below this, somebody will miss connections.
 const SMALL: u64 = 4096;
 
-/// Raises the soft limit as far as it goes, and returns how many connections fit into it.
-pub(super) fn raise_limit(workers: usize) -> usize {
+/// For so many, the kernel's table is made at the start: half a MiB of its memory.
+const EXPECTED: u64 = 65_536;
+
+/// Raises the soft limit as far as it goes, and returns it. To be called before there are threads.
+pub(super) fn raise_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let hard = limit.maximum.unwrap_or(u64::MAX);
     let soft = limit.current.unwrap_or(u64::MAX);
@@ -22,10 +26,24 @@ pub(super) fn raise_limit(workers: usize) -> usize {
     // What cannot be raised stays, and is reckoned with.
     let raised = soft < wanted && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum }).is_ok();
     let available = if raised { wanted } else { soft };
-    let connections = connections(available, workers);
-    if available < SMALL {
+    make_table(available.min(EXPECTED));
+    available
+}
+
+/// Has the kernel make its table for so many descriptors. The table doubles when it is full, and where there are threads, who
+/// opens the descriptor too many waits for all processors (`synchronize_rcu`): a worker stood still for 10 to 25 ms each time.
+fn make_table(descriptors: u64) {
+    let last = i32::try_from(descriptors.saturating_sub(1)).unwrap_or(i32::MAX);
+    // Whatever is open will do. Without this, connections wait while the table grows, as said.
+    let _ = fcntl_dupfd_cloexec(std::io::stderr(), last);
+}
+
+/// How many connections fit into the limit.
+pub(super) fn connections_within(limit: u64, workers: usize) -> usize {
+    let connections = connections(limit, workers);
+    if limit < SMALL {
         tracing::warn!(
-            limit = available,
+            limit,
             connections,
             "few file descriptors are allowed, so few connections at once: raise LimitNOFILE= of the service, or `ulimit -n`"
         );

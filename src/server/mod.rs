@@ -63,6 +63,7 @@ pub fn run(options: &Options) -> ExitCode {
             return ExitCode::from(EXIT_CONFIGURATION);
         }
     };
+    let descriptors = descriptors::raise_limit();
     let logging = logging::init(options.log_level.clone());
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -72,7 +73,7 @@ pub fn run(options: &Options) -> ExitCode {
         }
     };
     let code = runtime.block_on(async {
-        match Server::start(loaded.config, options, logging.clone()) {
+        match Server::start(loaded.config, options, logging.clone(), descriptors) {
             Ok((server, services)) => server.run(services).await,
             Err(error) => {
                 tracing::error!("{error}");
@@ -119,12 +120,12 @@ struct Services {
 
 impl Server {
     /// Binds, opens and starts everything, or says what is in the way.
-    fn start(config: Config, options: &Options, logging: logging::Handle) -> Result<(Server, Services), String> {
+    fn start(config: Config, options: &Options, logging: logging::Handle, descriptors: u64) -> Result<(Server, Services), String> {
         check_egress(&config.cluster)?;
         let notifier = Arc::new(Notifier::from_environment());
         let keeper = Keeper::from_environment(notifier.clone());
         let count = config.server.workers.unwrap_or_else(cpus::usable).get();
-        let connection_limit = descriptors::raise_limit(count);
+        let connection_limit = descriptors::connections_within(descriptors, count);
         let registry = Registry::new();
         let (dns, driver) = dns::Directory::new(&config.dns);
         let clusters = cluster::Directory::new(count, &config);

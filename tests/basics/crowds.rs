@@ -43,6 +43,13 @@ fn keep_alive_clients_and_tunnels() {
     echo.wait_for_open_connections(0);
 }
 
+/// Where it must grow while streams run, the kernel stops the thread that opens the descriptor too many.
+#[test]
+fn the_table_of_descriptors_is_there_from_the_start() {
+    let (room, limit) = Proxy::start().descriptor_table();
+    assert!(room >= limit.min(65_536), "room for {room} of {limit}");
+}
+
 /// Connections that come and go leave nothing.
 #[test]
 fn short_connections() {

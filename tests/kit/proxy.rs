@@ -166,6 +166,16 @@ impl Proxy {
         last
     }
 
+    /// For how many descriptors the kernel has room in the process's table, and how many it may hold.
+    pub fn descriptor_table(&self) -> (u64, u64) {
+        let number = |file: &str, line: &str| {
+            let text = std::fs::read_to_string(self.proc(file)).expect("the proxy runs");
+            let line = text.lines().find_map(|each| each.strip_prefix(line)).expect("a line of proc(5)").to_owned();
+            line.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a number")
+        };
+        (number("status", "FDSize:"), number("limits", "Max open files"))
+    }
+
     /// Waits until the process holds no more than that many descriptors.
     #[track_caller]
     pub fn wait_for_descriptors(&self, most: usize) {
