@@ -13,7 +13,7 @@ use super::hush::hushing;
 use crate::event_loop::Pipe;
 
 /// Asked for in one call.
-const PIECE: usize = 1024 * 1024;
+const PIECE: u64 = 1024 * 1024;
 
 /// Moves exactly `left` bytes, the rest of a body with Content-Length.
 pub(super) async fn splice_exactly(
@@ -27,11 +27,11 @@ pub(super) async fn splice_exactly(
     acknowledge_soon(source);
     while left > 0 || pipe.filled > 0 {
         if left > 0 {
-            match pull(source, &mut pipe, left.min(PIECE as u64) as usize) {
+            match pull(source, &mut pipe, left) {
                 Ok(0) => {
                     // What came before the end is still delivered.
                     while pipe.filled > 0 {
-                        hushing(source, push_or_wait(&mut pipe, sink, relay)).await?;
+                        push_or_wait(&mut pipe, source, sink, relay).await?;
                     }
                     relay.event_loop.pipes.give_back(pipe);
                     return Err(BodyFault::SourceClosed);
@@ -52,20 +52,22 @@ pub(super) async fn splice_exactly(
                 Err(error) => return Err(BodyFault::SourceFailed(error)),
             }
         }
-        hushing(source, push_or_wait(&mut pipe, sink, relay)).await?;
-        // Others get their turn, and more comes meanwhile: fewer and larger pieces.
-        tokio::task::yield_now().await;
+        push_or_wait(&mut pipe, source, sink, relay).await?;
+        if left > 0 {
+            // Others get their turn, and more comes meanwhile: fewer and larger pieces.
+            tokio::task::yield_now().await;
+        }
     }
     relay.event_loop.pipes.give_back(pipe);
     Ok(())
 }
 
-async fn push_or_wait(pipe: &mut Pipe, sink: &TcpStream, relay: &Relay<'_>) -> Result<(), BodyFault> {
+async fn push_or_wait(pipe: &mut Pipe, source: &TcpStream, sink: &TcpStream, relay: &Relay<'_>) -> Result<(), BodyFault> {
     match push(pipe, sink) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             relay.deadline.set(relay.idle_timeout);
-            match relay.deadline.limit(sink.writable()).await {
+            match relay.deadline.limit(hushing(source, sink.writable())).await {
                 None => Err(BodyFault::Idle { source: false }),
                 Some(result) => result.map_err(BodyFault::SinkFailed),
             }
@@ -83,7 +85,8 @@ pub(super) fn acknowledge_soon(source: &TcpStream) {
 
 /// Socket to pipe. `WouldBlock` with bytes in the pipe may only mean that its slots are full (many
 /// small segments fill them long before its bytes), so the socket's readiness is kept then.
-pub(super) fn pull(source: &TcpStream, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
+pub(super) fn pull(source: &TcpStream, pipe: &mut Pipe, most: u64) -> io::Result<usize> {
+    let most = most.min(PIECE) as usize;
     let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
     let call = || splice(source.as_fd(), None, pipe.writer.as_fd(), None, most, flags).map_err(io::Error::from);
     let moved = if pipe.filled == 0 { source.try_io(Interest::READABLE, call)? } else { call()? };

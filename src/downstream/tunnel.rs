@@ -21,7 +21,6 @@ use crate::event_loop::{Buffer, Deadline, EventLoop, Pipe};
 const FULL_READS_BEFORE_SPLICE: u8 = 2;
 /// Turns of one direction before other connections get theirs.
 const TURNS: u32 = 16;
-const PIECE: usize = 1024 * 1024;
 
 /// How a tunnel ended.
 #[derive(Debug)]
@@ -183,7 +182,7 @@ impl Direction {
                 }
                 Direction::Splicing { pipe, ended, hushed } => {
                     if !*ended {
-                        match pull(source, pipe, PIECE) {
+                        match pull(source, pipe, u64::MAX) {
                             Ok(0) => *ended = true,
                             Ok(count) => moved.set(moved.get() + count as u64),
                             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
