@@ -217,12 +217,8 @@ impl Listeners {
     async fn apply(&mut self, snapshot: &Snapshot, places: &[Place], sockets: Vec<Socket>) -> io::Result<()> {
         let terms = self.terms(snapshot, places);
         let find = |address| terms.iter().find(|(known, _)| *known == address).map(|(_, terms)| terms);
-        close_all(self.open.extract_if(.., |open| find(open.address).is_none())).await;
-        for open in &self.open {
-            if let Some(terms) = find(open.address) {
-                open.acceptor.set_terms(Rc::clone(terms));
-            }
-        }
+        let has_no_place = |open: &mut Open| find(open.address).inspect(|terms| open.acceptor.set_terms(Rc::clone(terms))).is_none();
+        close_all(self.open.extract_if(.., has_no_place)).await;
         for Socket { address, socket, is_surplus } in sockets {
             // An address that has no place is an earlier configuration's, and its last connections are anybody's.
             let Some(terms) = find(address).or(terms.first().map(|(_, terms)| terms)) else { continue };
