@@ -168,12 +168,7 @@ impl Proxy {
 
     /// For how many descriptors the kernel has room in the process's table, and how many it may hold.
     pub fn descriptor_table(&self) -> (u64, u64) {
-        let number = |file: &str, line: &str| {
-            let text = std::fs::read_to_string(self.proc(file)).expect("the proxy runs");
-            let line = text.lines().find_map(|each| each.strip_prefix(line)).expect("a line of proc(5)").to_owned();
-            line.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a number")
-        };
-        (number("status", "FDSize:"), number("limits", "Max open files"))
+        (self.proc_number("status", "FDSize:"), self.proc_number("limits", "Max open files"))
     }
 
     /// Waits until the process holds no more than that many descriptors.
@@ -196,9 +191,7 @@ impl Proxy {
 
     /// Bytes of memory that the process has resident.
     pub fn resident_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(self.proc("status")).expect("the process is there");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux has it");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+        self.proc_number("status", "VmRSS:") * 1024
     }
 
     /// CPU time that the process used, in user and kernel mode.
@@ -256,6 +249,13 @@ impl Proxy {
             assert!(Instant::now() < until, "{what} stays at {value}");
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// The first number of a line in one of the process's files.
+    fn proc_number(&self, file: &str, line: &str) -> u64 {
+        let text = std::fs::read_to_string(self.proc(file)).expect("the process is there");
+        let rest = text.lines().find_map(|each| each.strip_prefix(line)).expect("Linux has it");
+        rest.split_whitespace().next().expect("a value").parse().expect("a number")
     }
 
     fn proc(&self, name: &str) -> String {
