@@ -115,6 +115,7 @@ fn revoked(context: &Context, judged: &mut Rc<Held>, record: &StreamRecord, clie
     let class = judged.address_rules.check(endpoint).err()?;
     Some(format!("{} is {}", endpoint.ip(), class.name()))
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -60,8 +60,7 @@ impl Lap {
 
 impl From<Option<Duration>> for Lap {
     fn from(duration: Option<Duration>) -> Lap {
-        let micros = |duration: Duration| duration.as_micros().min(u128::from(Lap::NONE.0 - 1)) as u32;
-        duration.map_or(Lap::NONE, |duration| Lap(micros(duration)))
+        duration.map_or(Lap::NONE, |duration| Lap(duration.as_micros().min(u128::from(Lap::NONE.0 - 1)) as u32))
     }
 }
 
