@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use outrider::cli::{self, Command};
 use outrider::server;
 
+/// Chosen by measurement (ARCHITECTURE.md, decision 11).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match cli::parse() {
         Command::Check(file) => cli::check(file),
