@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
 
 use super::Context;
 use super::body::{Body, BodyFault, Relay};
@@ -78,7 +78,7 @@ struct HeadFacts {
 }
 
 impl Answer<'_> {
-    pub async fn run(&self, upstream: &mut ReadHalf<'_>, client: &mut WriteHalf<'_>) -> Result<Answered, Fault> {
+    pub async fn run(&self, upstream: &TcpStream, client: &TcpStream) -> Result<Answered, Fault> {
         let mut buffer = None;
         let mut interim = 0;
         let (facts, mut out) = loop {
@@ -117,7 +117,7 @@ impl Answer<'_> {
     }
 
     /// Reads until a whole head is in the buffer; its length.
-    async fn expect_head(&self, upstream: &mut ReadHalf<'_>, buffer: &mut Option<Buffer>) -> Result<usize, Fault> {
+    async fn expect_head(&self, upstream: &TcpStream, buffer: &mut Option<Buffer>) -> Result<usize, Fault> {
         let mut scanner = HeadScanner::default();
         loop {
             if let Some(held) = buffer {
@@ -219,8 +219,8 @@ impl Answer<'_> {
     async fn pass_body(
         &self,
         facts: &HeadFacts,
-        upstream: &mut ReadHalf<'_>,
-        client: &mut WriteHalf<'_>,
+        upstream: &TcpStream,
+        client: &TcpStream,
         out: &mut Vec<u8>,
         buffer: &mut Option<Buffer>,
     ) -> Result<(), Fault> {
@@ -253,7 +253,7 @@ impl Answer<'_> {
         })
     }
 
-    async fn write(&self, client: &mut WriteHalf<'_>, out: &[u8]) -> Result<(), Fault> {
+    async fn write(&self, client: &TcpStream, out: &[u8]) -> Result<(), Fault> {
         match self.deadline.limit(write_all(client, &mut [std::io::IoSlice::new(out)])).await {
             None => Err(Fault::StreamIdle),
             Some(Err(_)) => Err(Fault::ClientGone),

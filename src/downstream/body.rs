@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use smallvec::SmallVec;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
 
 use super::hush::hushing;
 use super::io::{fill, write_all};
@@ -84,8 +84,8 @@ impl Body {
     /// what is left there afterwards belongs to the next message.
     pub async fn relay(
         mut self,
-        source: &mut ReadHalf<'_>,
-        sink: &mut WriteHalf<'_>,
+        source: &TcpStream,
+        sink: &TcpStream,
         head: &[u8],
         buffer: &mut Option<Buffer>,
         relay: &Relay<'_>,
@@ -97,7 +97,7 @@ impl Body {
             let taken = self.take(bytes).map_err(BodyFault::Malformed)?;
             let length = taken.data_length();
             relay.moved.set(relay.moved.get() + length as u64);
-            hushing(source.as_ref(), self.send(sink, head, bytes, &taken, length, relay)).await?;
+            hushing(source, self.send(sink, head, bytes, &taken, length, relay)).await?;
             head = &[];
             if let Some(held) = buffer {
                 if held.is_full() {
@@ -164,7 +164,7 @@ impl Body {
 
     async fn send(
         &self,
-        sink: &mut WriteHalf<'_>,
+        sink: &TcpStream,
         head: &[u8],
         bytes: &[u8],
         taken: &Taken,

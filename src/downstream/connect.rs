@@ -31,10 +31,9 @@ impl Exchange<'_> {
     async fn open_tunnel(&mut self, cluster: &Rc<Cluster>) -> Result<UpstreamConnection, Fault> {
         let upstream = self.connect_upstream(cluster, Want::New).await?;
         const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
-        let (_, mut writer) = self.connection.stream.split();
         self.connection.deadline.set(cluster.options().stream_idle_timeout);
         let mut slices = [std::io::IoSlice::new(ESTABLISHED)];
-        match self.connection.deadline.limit(write_all(&mut writer, &mut slices)).await {
+        match self.connection.deadline.limit(write_all(&self.connection.stream, &mut slices)).await {
             Some(Ok(())) => {
                 self.record.status = Some(200);
                 Ok(upstream)
@@ -69,9 +68,9 @@ impl Tunnel {
         let options = &self.snapshot.config.tunnel;
         let limits = tunnel::Limits { idle_timeout: options.idle_timeout, max_duration: options.max_duration };
         let Tunnel { record, snapshot, upstream, ways, .. } = &mut *self;
-        let (stream, deadline, client) = (&mut connection.stream, &connection.deadline, &connection.client);
+        let (stream, deadline, client) = (&connection.stream, &connection.deadline, &connection.client);
         let revoked = || revoked(&context, snapshot, record, client.ip());
-        let end = tunnel::relay(stream, &mut upstream.stream, ways, &context.event_loop, deadline, limits, revoked).await;
+        let end = tunnel::relay(stream, &upstream.stream, ways, &context.event_loop, deadline, limits, revoked).await;
         context.stats.tunnels_active.decrement();
         self.record.received.set(self.ways.received.get());
         self.record.sent.set(self.record.sent.get() + self.ways.sent.get());

@@ -131,8 +131,7 @@ impl Connection {
         self.deadline.set(idle_timeout.min(left));
         let mut draining = false;
         std::future::poll_fn(|context| {
-            let (mut reader, _) = self.stream.split();
-            if let Poll::Ready(read) = poll_fill(&mut reader, bytes, &self.context.event_loop.buffers, context) {
+            if let Poll::Ready(read) = poll_fill(&self.stream, bytes, &self.context.event_loop.buffers, context) {
                 return Poll::Ready(if matches!(read, Ok(1..)) { Waited::Bytes } else { Waited::Ended });
             }
             if self.context.drain.has_begun() && !draining {
@@ -146,12 +145,11 @@ impl Connection {
 
     /// Ends our side and reads on for a while.
     async fn linger(&mut self) {
-        let (mut reader, writer) = self.stream.split();
-        end_write_half(&writer);
+        end_write_half(&self.stream);
         self.deadline.set(LINGER);
         let mut left = LINGER_BYTES;
         let mut buffer = None;
-        while let Some(Ok(count @ 1..)) = self.deadline.limit(fill(&mut reader, &mut buffer, &self.context.event_loop.buffers)).await {
+        while let Some(Ok(count @ 1..)) = self.deadline.limit(fill(&self.stream, &mut buffer, &self.context.event_loop.buffers)).await {
             buffer = None;
             left = left.saturating_sub(count);
             if left == 0 {

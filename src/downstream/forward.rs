@@ -6,6 +6,8 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 
+use tokio::net::TcpStream;
+
 use super::answer::{Answer, Answered, Asked};
 use super::body::{Body, BodyFault, Relay};
 use super::connection::Next;
@@ -101,9 +103,8 @@ impl Exchange<'_> {
     }
 
     pub(super) async fn connect_upstream(&mut self, cluster: &Rc<Cluster>, want: Want) -> Result<UpstreamConnection, Fault> {
-        let (client_reader, _) = self.connection.stream.split();
         let connecting = std::pin::pin!(async { Ok(cluster.connect(&self.snapshot.address_rules, want).await?) });
-        let mut connected = unless_reset(connecting, &client_reader).await?;
+        let mut connected = unless_reset(connecting, &self.connection.stream).await?;
         if !self.context.is_in_force(&self.snapshot) {
             // Its address was tested by rules that do not hold for other streams any more.
             connected.connection.terms = None;
@@ -123,8 +124,8 @@ impl Exchange<'_> {
         let cluster_options = cluster.options();
         let expires = self.connection.expires();
         let deadline = &self.connection.deadline;
-        let (mut client_reader, mut client_writer) = self.connection.stream.split();
-        let (mut upstream_reader, mut upstream_writer) = upstream.stream.split();
+        let client = &self.connection.stream;
+        let upstream = &upstream.stream;
         let uploaded = Cell::new(forward.framing == Framing::None);
         let answer = Answer {
             context,
@@ -145,12 +146,12 @@ impl Exchange<'_> {
         };
         deadline.set(cluster_options.stream_idle_timeout);
         let result = if uploaded.get() {
-            match deadline.limit(write_all(&mut upstream_writer, &mut [std::io::IoSlice::new(&self.out)])).await {
+            match deadline.limit(write_all(upstream, &mut [std::io::IoSlice::new(&self.out)])).await {
                 None => Err(Fault::StreamIdle),
                 Some(Err(error)) => Err(Fault::UpstreamReset(error)),
                 Some(Ok(())) => {
-                    let answered = std::pin::pin!(answer.run(&mut upstream_reader, &mut client_writer));
-                    unless_reset(answered, &client_reader).await
+                    let answered = std::pin::pin!(answer.run(upstream, client));
+                    unless_reset(answered, client).await
                 }
             }
         } else {
@@ -161,8 +162,8 @@ impl Exchange<'_> {
                 idle_timeout: cluster_options.stream_idle_timeout,
                 moved: &self.record.received,
             };
-            let upload = body.relay(&mut client_reader, &mut upstream_writer, &self.out, &mut self.buffer, &relay);
-            let answered = answer.run(&mut upstream_reader, &mut client_writer);
+            let upload = body.relay(client, upstream, &self.out, &mut self.buffer, &relay);
+            let answered = answer.run(upstream, client);
             let sent = || {
                 uploaded.set(true);
                 answer.set_patience();
@@ -234,11 +235,7 @@ async fn both_ways(
 
 /// Runs `future`, but ends it when the client resets its connection meanwhile. A mere end of its
 /// sending is no reason: it may well wait for the answer.
-async fn unless_reset<T>(
-    mut future: Pin<&mut impl Future<Output = Result<T, Fault>>>,
-    client: &tokio::net::tcp::ReadHalf<'_>,
-) -> Result<T, Fault> {
-    let client = client.as_ref();
+async fn unless_reset<T>(mut future: Pin<&mut impl Future<Output = Result<T, Fault>>>, client: &TcpStream) -> Result<T, Fault> {
     let mut watching = true;
     std::future::poll_fn(|task| {
         if let Poll::Ready(output) = future.as_mut().poll(task) {

@@ -45,9 +45,8 @@ impl Exchange<'_> {
     /// Sends what stands in `out`, and ends the exchange.
     async fn send_out(&mut self) -> Next {
         self.record.heads_sent.set(self.record.heads_sent.get() + self.out.len() as u32);
-        let (_, mut writer) = self.connection.stream.split();
         self.connection.deadline.set(self.options.request_headers_timeout);
-        let written = self.connection.deadline.limit(write_all(&mut writer, &mut [std::io::IoSlice::new(&self.out)])).await;
+        let written = self.connection.deadline.limit(write_all(&self.connection.stream, &mut [std::io::IoSlice::new(&self.out)])).await;
         let keeps_alive = self.to.keeps_alive;
         self.record.finish(self.connection);
         match written {

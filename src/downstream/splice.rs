@@ -6,7 +6,6 @@ use std::os::fd::AsFd;
 use rustix::pipe::{SpliceFlags, splice};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use super::body::{BodyFault, Relay};
 use super::hush::hushing;
@@ -17,13 +16,12 @@ const PIECE: u64 = 1024 * 1024;
 
 /// Moves exactly `left` bytes, the rest of a body with Content-Length.
 pub(super) async fn splice_exactly(
-    source: &mut ReadHalf<'_>,
-    sink: &mut WriteHalf<'_>,
+    source: &TcpStream,
+    sink: &TcpStream,
     mut pipe: Pipe,
     mut left: u64,
     relay: &Relay<'_>,
 ) -> Result<(), BodyFault> {
-    let (source, sink) = (source.as_ref(), sink.as_ref());
     acknowledge_soon(source);
     while left > 0 || pipe.filled > 0 {
         if left > 0 {

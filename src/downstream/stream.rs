@@ -135,8 +135,8 @@ impl<'c> Exchange<'c> {
                     self.connection.deadline.set(self.options.request_headers_timeout);
                 }
             }
-            let (mut reader, _) = self.connection.stream.split();
-            match self.connection.deadline.limit(fill(&mut reader, &mut self.buffer, &self.context.event_loop.buffers)).await {
+            let Connection { deadline, stream, .. } = &*self.connection;
+            match deadline.limit(fill(stream, &mut self.buffer, &self.context.event_loop.buffers)).await {
                 None if self.buffer.is_none() => {
                     self.context.stats.downstream_cx_idle_timeout.increment();
                     return Ok(None);

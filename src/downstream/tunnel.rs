@@ -5,15 +5,15 @@
 //! reset is passed on as a reset.
 
 use std::cell::Cell;
-use std::io;
-use std::pin::{Pin, pin};
+use std::io::{self, IoSlice};
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::hush::{hush, listen};
+use super::io::{end_write_half, read, write};
 use super::splice::{acknowledge_soon, pull, push};
 use crate::event_loop::{Buffer, Deadline, EventLoop, Pipe};
 
@@ -59,8 +59,8 @@ impl Ways {
 /// Relays until both directions have ended or one failed, or `revoked`, asked at every turn, says why it may not go on. The
 /// future is part of what a tunnel at rest costs; it holds nothing but what its turns need.
 pub(super) fn relay<'a>(
-    client: &'a mut TcpStream,
-    upstream: &'a mut TcpStream,
+    client: &'a TcpStream,
+    upstream: &'a TcpStream,
     ways: &'a mut Ways,
     event_loop: &'a EventLoop,
     deadline: &'a Deadline,
@@ -138,7 +138,7 @@ impl Direction {
     fn poll(
         &mut self,
         context: &mut Context<'_>,
-        source: &mut TcpStream,
+        source: &TcpStream,
         sink: &TcpStream,
         event_loop: &EventLoop,
         moved: &Cell<u64>,
@@ -156,21 +156,22 @@ impl Direction {
                         continue;
                     }
                     let mut buffer = event_loop.buffers.lend();
-                    let mut room = ReadBuf::new(buffer.room());
-                    ready!(Pin::new(&mut *source).poll_read(context, &mut room)).map_err(Broken::Source)?;
-                    let (count, full) = (room.filled().len(), room.remaining() == 0);
-                    if count == 0 {
-                        self.end(sink);
-                        return Poll::Ready(Ok(()));
-                    }
-                    let full_reads = if full { full_reads.saturating_add(1) } else { 0 };
-                    buffer.add(count);
+                    let count = match read(source, &mut buffer) {
+                        Ok(0) => {
+                            self.end(sink);
+                            return Poll::Ready(Ok(()));
+                        }
+                        Ok(count) => count,
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                        Err(error) => return Poll::Ready(Err(Broken::Source(error))),
+                    };
+                    let full_reads = if buffer.is_full() { full_reads.saturating_add(1) } else { 0 };
                     moved.set(moved.get() + count as u64);
                     *self = Direction::Holding { buffer, full_reads };
                 }
                 Direction::Holding { buffer, full_reads } => {
                     while !buffer.is_empty() {
-                        match sink.try_write(buffer.bytes()) {
+                        match write(sink, &[IoSlice::new(buffer.bytes())]) {
                             Ok(count) => buffer.consume(count),
                             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                                 ready!(sink.poll_write_ready(context)).map_err(Broken::Sink)?;
@@ -232,7 +233,6 @@ impl Direction {
     /// Passes EOF on.
     fn end(&mut self, sink: &TcpStream) {
         *self = Direction::Ended;
-        // A failure means that the sink is gone, which its own direction will find.
-        let _ = rustix::net::shutdown(sink, rustix::net::Shutdown::Write);
+        end_write_half(sink);
     }
 }
