@@ -33,6 +33,8 @@ struct Table {
     free: RefCell<Vec<u32>>,
     /// When the sweep is due, in milliseconds since `start`.
     next: Cell<u64>,
+    /// The event loop's turn that saw a deadline set last, and its milliseconds since `start`.
+    turn: Cell<(std::time::Instant, u64)>,
     sooner: Notify,
 }
 
@@ -51,11 +53,13 @@ pub struct Deadline {
 
 impl Default for Deadlines {
     fn default() -> Self {
+        let start = Instant::now();
         Deadlines(Rc::new(Table {
-            start: Instant::now(),
+            start,
             slots: RefCell::default(),
             free: RefCell::default(),
             next: Cell::new(NEVER),
+            turn: Cell::new((start.into_std(), 0)),
             sooner: Notify::new(),
         }))
     }
@@ -118,6 +122,18 @@ impl Table {
         self.start.elapsed().as_millis() as u64
     }
 
+    /// When the event loop woke last, or now where it has not.
+    fn coarse_now(&self) -> u64 {
+        let Some(turn) = turn_start() else { return self.now() };
+        let (known, millis) = self.turn.get();
+        if known == turn {
+            return millis;
+        }
+        let millis = Instant::from_std(turn).saturating_duration_since(self.start).as_millis() as u64;
+        self.turn.set((turn, millis));
+        millis
+    }
+
     fn sweep(&self) {
         let now = self.now();
         let mut next = NEVER;
@@ -139,9 +155,7 @@ impl Table {
 impl Deadline {
     /// Sets the deadline, in place of an earlier one.
     pub fn set(&self, after: Duration) {
-        let now = turn_start().map_or_else(Instant::now, Instant::from_std);
-        let now = now.saturating_duration_since(self.table.start).as_millis() as u64;
-        let at = now.saturating_add(after.as_millis() as u64).clamp(PASSED + 1, NEVER - 1);
+        let at = self.table.coarse_now().saturating_add(after.as_millis() as u64).clamp(PASSED + 1, NEVER - 1);
         self.table.slots.borrow_mut()[self.slot as usize].at = at;
         if at < self.table.next.get() {
             self.table.next.set(at);
