@@ -103,12 +103,13 @@ async fn idle_clusters_and_connections_go() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let destination = |last: usize| Authority::parse(format!("127.0.0.{last}:{port}").as_bytes(), None).unwrap();
+    let deadline = crate::event_loop::Deadlines::default().register();
     // Listens on one address only; the others are of the same machine and refuse.
     let cluster = clusters.get(&destination(1)).unwrap();
-    assert!(clusters.get(&destination(2)).unwrap().connect(&rules, Want::New).await.is_err());
+    assert!(clusters.get(&destination(2)).unwrap().connect(&rules, Want::New, &deadline).await.is_err());
     let mut connections = Vec::new();
     for _ in 0..17 {
-        connections.push(cluster.connect(&rules, Want::New).await.unwrap().connection);
+        connections.push(cluster.connect(&rules, Want::New, &deadline).await.unwrap().connection);
     }
     let now = Instant::now();
     connections.into_iter().for_each(|connection| cluster.check_in(connection, now));

@@ -9,6 +9,7 @@ use super::{AddressRules, Cluster, Unavailable};
 use crate::codec::authority::Host;
 use crate::config::{ClusterOptions, FirstFamily};
 use crate::dns;
+use crate::event_loop::{Deadline, Deadlines};
 use crate::upstream::{self, ConnectError, Lost, UpstreamConnection, can_leave, count};
 
 /// A connection and how long its parts took.
@@ -21,36 +22,37 @@ pub struct Connected {
 
 impl Cluster {
     /// Makes a connection, or waits for one where there are as many as there may be.
-    pub async fn connect(&self, rules: &AddressRules, want: Want) -> Result<Connected, Unavailable> {
+    /// `deadline` is the caller's, who waits for nothing else meanwhile.
+    pub async fn connect(&self, rules: &AddressRules, want: Want, deadline: &Deadline) -> Result<Connected, Unavailable> {
         let _pending = self.admit_pending()?;
         let _place = match self.admit_connection() {
             Some(place) => place,
-            None => match Box::pin(self.wait_for_room(want)).await? {
+            None => match Box::pin(self.wait_for_room(want, deadline)).await? {
                 Room::Kept(connection) => return Ok(Connected { connection, dns: None, connect: None }),
                 Room::New(place) => place,
             },
         };
-        self.resolve_and_dial(rules).await
+        self.resolve_and_dial(rules, deadline).await
     }
 
     /// The address that was checked is the address that is dialled.
-    async fn resolve_and_dial(&self, rules: &AddressRules) -> Result<Connected, Unavailable> {
+    async fn resolve_and_dial(&self, rules: &AddressRules, deadline: &Deadline) -> Result<Connected, Unavailable> {
         let (options, terms) = (self.options(), self.terms.get());
-        let start = Instant::now();
+        let asked = self.host.as_ref().map(|_| Instant::now());
         let endpoints = self.resolve().await?;
-        let dns = self.host.is_some().then(|| start.elapsed());
+        let dialled = Instant::now();
+        let dns = asked.map(|asked| dialled - asked);
         let mut endpoints = self.allowed(endpoints, rules)?;
         put_family_first(&mut endpoints, options.happy_eyeballs_first_family);
-        let dialled = Instant::now();
         self.shared.outliers.put_last(&mut endpoints, dialled);
-        let mut result = self.race(&endpoints, &options).await;
+        let mut result = self.race(&endpoints, &options, deadline).await;
         if let Err(ConnectError::Failed { error, .. }) = &result
             && is_shortage(error)
         {
             // Connections that nobody uses hold descriptors that this stream needs.
             self.household.directory.tell_shortage();
             tokio::time::sleep(SHORTAGE_PAUSE).await;
-            result = self.race(&endpoints, &options).await;
+            result = self.race(&endpoints, &options, deadline).await;
         }
         match result {
             Ok((stream, endpoint)) => {
@@ -67,7 +69,7 @@ impl Cluster {
     }
 
     /// Has a connection made ahead of need, where `preconnect_ratio` asks for more than there are.
-    pub fn preconnect<R: AsRef<AddressRules> + 'static>(self: &Rc<Self>, rules: &Rc<R>) {
+    pub fn preconnect<R: AsRef<AddressRules> + 'static>(self: &Rc<Self>, rules: &Rc<R>, deadlines: &Deadlines) {
         let ratio = self.options.borrow().preconnect_ratio;
         let slot = &self.counts.cluster;
         // And the one that the caller is about to make.
@@ -75,10 +77,10 @@ impl Cluster {
         if ratio <= 1.0 || there >= (slot.upstream_rq_active.get() as f64 * ratio).ceil() || self.preconnecting.replace(true) {
             return;
         }
-        let (cluster, rules, terms) = (self.clone(), rules.clone(), self.terms.get());
+        let (cluster, rules, terms, deadline) = (self.clone(), rules.clone(), self.terms.get(), deadlines.register());
         tokio::task::spawn_local(async move {
             // A reload may have come first, and changed the rules.
-            let connected = if cluster.terms.get() == terms { cluster.connect_ahead((*rules).as_ref()).await } else { None };
+            let connected = if cluster.terms.get() == terms { cluster.connect_ahead((*rules).as_ref(), &deadline).await } else { None };
             cluster.preconnecting.set(false);
             // Nobody waits for it: whoever needs the next one is told what is wrong.
             if let Some(Ok(connected)) = connected {
@@ -88,10 +90,10 @@ impl Cluster {
     }
 
     /// Nothing waits for it, and it waits for nothing.
-    async fn connect_ahead(&self, rules: &AddressRules) -> Option<Result<Connected, Unavailable>> {
+    async fn connect_ahead(&self, rules: &AddressRules, deadline: &Deadline) -> Option<Result<Connected, Unavailable>> {
         let _pending = self.admit_pending().ok()?;
         let _place = self.admit_connection()?;
-        Some(self.resolve_and_dial(rules).await)
+        Some(self.resolve_and_dial(rules, deadline).await)
     }
 
     async fn resolve(&self) -> Result<Vec<SocketAddr>, Unavailable> {
@@ -106,8 +108,13 @@ impl Cluster {
         }
     }
 
-    async fn race(&self, endpoints: &[SocketAddr], options: &ClusterOptions) -> Result<(tokio::net::TcpStream, SocketAddr), ConnectError> {
-        upstream::connect(endpoints, options, |endpoint, lost| {
+    async fn race(
+        &self,
+        endpoints: &[SocketAddr],
+        options: &ClusterOptions,
+        deadline: &Deadline,
+    ) -> Result<(tokio::net::TcpStream, SocketAddr), ConnectError> {
+        upstream::connect(endpoints, options, deadline, |endpoint, lost| {
             if matches!(lost, Lost::Failed(_)) {
                 count!(self.counts, upstream_cx_connect_fail);
             }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Breaker, Cluster, Unavailable};
+use crate::event_loop::Deadline;
 use crate::upstream::{Counts, UpstreamConnection, count};
 
 /// A place among a cluster's requests.
@@ -82,9 +83,9 @@ impl Cluster {
     }
 
     /// Waits in turn until a connection is given back or may be made.
-    pub(super) async fn wait_for_room(&self, want: Want) -> Result<Room, Unavailable> {
+    pub(super) async fn wait_for_room(&self, want: Want, deadline: &Deadline) -> Result<Room, Unavailable> {
         let turn = self.counts.queue.join();
-        let limit = self.options.borrow().connect_timeout;
+        deadline.set(self.options.borrow().connect_timeout);
         let room = async {
             loop {
                 turn.look(LOOK_AROUND).await;
@@ -98,7 +99,7 @@ impl Cluster {
                 }
             }
         };
-        tokio::time::timeout(limit, room).await.map_err(|_| {
+        deadline.limit(room).await.ok_or_else(|| {
             count!(self.counts, upstream_cx_overflow);
             Unavailable::Overflow(Breaker::Connections)
         })

@@ -13,7 +13,7 @@ use super::io::{end_write_half, fill, poll_fill};
 use super::stream::exchange;
 use super::{Context, Listener};
 use crate::drain::Cohort;
-use crate::event_loop::{Buffer, Deadline};
+use crate::event_loop::{Buffer, Deadline, coarse_now};
 
 /// A client that goes on sending after our last byte is listened to for this long and this much,
 /// so that it sees the answer and not a reset (RFC 9112 section 9.6).
@@ -90,7 +90,7 @@ pub fn serve(
     let deadline = context.event_loop.deadlines.register();
     let cohort = context.drain.cohort();
     let mut connection =
-        Connection { context, listener, stream, client, deadline, opened: Instant::now(), requests: 0, _place: place, _cohort: cohort };
+        Connection { context, listener, stream, client, deadline, opened: coarse_now(), requests: 0, _place: place, _cohort: cohort };
     // Moved in and used in place: an `async fn` that took it by value would hold it twice.
     async move { connection.run().await }
 }

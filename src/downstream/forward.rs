@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use super::answer::{Answer, Answered, Asked};
 use super::body::{Body, BodyFault, Relay};
-use super::connection::Next;
+use super::connection::{Connection, Next};
 use super::fault::Fault;
 use super::io::write_all;
 use super::retry::{Failure, Tries};
@@ -79,7 +79,7 @@ impl Exchange<'_> {
             Some(upstream) => upstream,
             None => {
                 if self.context.is_in_force(&self.snapshot) {
-                    forward.cluster.preconnect(&self.snapshot);
+                    forward.cluster.preconnect(&self.snapshot, &self.context.event_loop.deadlines);
                 }
                 let want = Want::Any { may_repeat: forward.may_repeat() };
                 upstream.insert(Box::pin(self.connect_upstream(&forward.cluster, want)).await?)
@@ -103,8 +103,9 @@ impl Exchange<'_> {
     }
 
     pub(super) async fn connect_upstream(&mut self, cluster: &Rc<Cluster>, want: Want) -> Result<UpstreamConnection, Fault> {
-        let connecting = std::pin::pin!(async { Ok(cluster.connect(&self.snapshot.address_rules, want).await?) });
-        let mut connected = unless_reset(connecting, &self.connection.stream).await?;
+        let Connection { stream, deadline, .. } = &*self.connection;
+        let connecting = std::pin::pin!(async { Ok(cluster.connect(&self.snapshot.address_rules, want, deadline).await?) });
+        let mut connected = unless_reset(connecting, stream).await?;
         if !self.context.is_in_force(&self.snapshot) {
             // Its address was tested by rules that do not hold for other streams any more.
             connected.connection.terms = None;

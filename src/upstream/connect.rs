@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::socket;
 use crate::config::ClusterOptions;
+use crate::event_loop::Deadline;
 
 /// No address could be connected to.
 #[derive(Debug)]
@@ -35,24 +36,26 @@ pub enum Lost<'e> {
 
 /// Connects to the first of `endpoints` that answers. The next one is tried when the last attempt
 /// failed, or `happy_eyeballs_delay` after it began; attempts under way go on. `lost` is told of
-/// each address that had its chance.
+/// each address that had its chance. `deadline` is used where one address is all there is.
 ///
 /// # Errors
 /// When every address failed, or none answered within `connect_timeout`.
 pub async fn connect(
     endpoints: &[SocketAddr],
     options: &ClusterOptions,
+    deadline: &Deadline,
     mut lost: impl FnMut(SocketAddr, Lost<'_>),
 ) -> Result<(TcpStream, SocketAddr), ConnectError> {
-    // Most names have one address that works: no race, nothing boxed.
+    // Most names have one address that works: no race, nothing boxed, no timer.
     if let &[endpoint] = endpoints {
-        return match tokio::time::timeout(options.connect_timeout, socket::dial(endpoint, options)).await {
-            Ok(Ok(stream)) => Ok((stream, endpoint)),
-            Ok(Err(error)) => {
+        deadline.set(options.connect_timeout);
+        return match deadline.limit(socket::dial(endpoint, options)).await {
+            Some(Ok(stream)) => Ok((stream, endpoint)),
+            Some(Err(error)) => {
                 lost(endpoint, Lost::Failed(&error));
                 Err(ConnectError::Failed { endpoint, error })
             }
-            Err(_) => {
+            None => {
                 lost(endpoint, Lost::TimedOut);
                 Err(ConnectError::Timeout)
             }
@@ -154,6 +157,11 @@ mod tests {
         ClusterOptions { happy_eyeballs_delay: delay, connect_timeout: timeout, ..ClusterOptions::default() }
     }
 
+    /// One that never passes, since nobody sweeps.
+    fn deadline() -> Deadline {
+        crate::event_loop::Deadlines::default().register()
+    }
+
     async fn dead() -> SocketAddr {
         TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
     }
@@ -175,7 +183,8 @@ mod tests {
         let (alive_address, dead) = (alive.local_addr().unwrap(), dead().await);
         let mut failures = Vec::new();
         let options = options(LONG, LONG);
-        let (_, endpoint) = connect(&[dead, dead, alive_address], &options, |address, _| failures.push(address)).await.unwrap();
+        let (_, endpoint) =
+            connect(&[dead, dead, alive_address], &options, &deadline(), |address, _| failures.push(address)).await.unwrap();
         assert_eq!(endpoint, alive_address);
         assert_eq!(failures, [dead, dead]);
     }
@@ -184,7 +193,7 @@ mod tests {
     async fn all_dead_is_an_error() {
         let address = dead().await;
         for addresses in [&[address][..], &[address, address]] {
-            assert!(matches!(connect(addresses, &options(LONG, LONG), |_, _| {}).await, Err(ConnectError::Failed { .. })));
+            assert!(matches!(connect(addresses, &options(LONG, LONG), &deadline(), |_, _| {}).await, Err(ConnectError::Failed { .. })));
         }
     }
 
@@ -196,7 +205,7 @@ mod tests {
         let mut overtaken = Vec::new();
         let started = Instant::now();
         let options = options(Duration::from_millis(100), LONG);
-        let (_, endpoint) = connect(&[hole, alive_address], &options, |address, lost| {
+        let (_, endpoint) = connect(&[hole, alive_address], &options, &deadline(), |address, lost| {
             assert!(matches!(lost, Lost::Overtaken));
             overtaken.push(address);
         })
@@ -213,10 +222,11 @@ mod tests {
         let (_socket, _waiting, hole) = black_hole().await;
         let mut addresses = vec![hole; 49];
         addresses.push(alive_address);
-        let (_, endpoint) = connect(&addresses, &options(Duration::from_millis(250), Duration::from_secs(2)), |_, _| {}).await.unwrap();
+        let (_, endpoint) =
+            connect(&addresses, &options(Duration::from_millis(250), Duration::from_secs(2)), &deadline(), |_, _| {}).await.unwrap();
         assert_eq!(endpoint, alive_address);
         let mut timed_out = 0;
-        let result = connect(&[hole, hole], &options(LONG, Duration::from_millis(100)), |_, lost| {
+        let result = connect(&[hole, hole], &options(LONG, Duration::from_millis(100)), &deadline(), |_, lost| {
             assert!(matches!(lost, Lost::TimedOut));
             timed_out += 1;
         })

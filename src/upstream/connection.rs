@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 
 use super::Counts;
 use super::counts::count;
+use crate::event_loop::coarse_now;
 
 /// A connection that stands. Settles its cluster's counts when dropped.
 pub struct UpstreamConnection {
@@ -27,7 +28,7 @@ impl UpstreamConnection {
         count!(counts, upstream_cx_total);
         counts.worker.upstream_cx_active.increment();
         counts.cluster.upstream_cx_active.increment();
-        UpstreamConnection { stream, endpoint, opened: Instant::now(), requests: 0, terms: Some(terms), counts }
+        UpstreamConnection { stream, endpoint, opened: coarse_now(), requests: 0, terms: Some(terms), counts }
     }
 
     /// Whether nothing came since the last exchange: no byte, no end, no reset. Costs no system
