@@ -39,6 +39,8 @@ pub mod stats;
 
 pub mod json;
 
+pub mod probes;
+
 pub mod sockopt;
 
 pub mod simd;

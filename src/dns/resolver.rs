@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::rr::Name as WireName;
 use hickory_resolver::system_conf::parse_resolv_conf;
@@ -18,6 +18,7 @@ use super::progress::Progress;
 use super::servers::Servers;
 use crate::codec::authority::Name;
 use crate::config::{self, DnsServer, LookupFamily};
+use crate::probes;
 
 pub(super) struct Resolver {
     common: Arc<Common>,
@@ -55,6 +56,8 @@ impl Resolver {
     pub(super) async fn look_up(&self, host: &Host) {
         let settings = self.common.settings.load_full();
         let stats = &self.common.stats;
+        let (name, began) = (host.name().as_str(), Instant::now());
+        probes::dns_begin(name);
         let replies = match self.servers(&settings) {
             Ok(servers) => {
                 stats.query_attempt.increment();
@@ -72,6 +75,7 @@ impl Resolver {
             }
             Err(error) => Replies::failed(error),
         };
+        probes::dns_end(name, replies.outcome().is_ok(), began.elapsed());
         host.settle(replies);
     }
 

@@ -1,6 +1,7 @@
 //! CONNECT, and what an Upgrade becomes: a tunnel, run apart from the exchange that opened it.
 
 use std::net::IpAddr;
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
 use super::connection::{Connection, Next};
@@ -16,6 +17,7 @@ use crate::codec::framing::Framing;
 use crate::drain::Phase;
 use crate::event_loop::Buffer;
 use crate::filter::policy::Ask;
+use crate::probes;
 use crate::upstream::UpstreamConnection;
 
 impl Exchange<'_> {
@@ -30,6 +32,7 @@ impl Exchange<'_> {
 
     async fn open_tunnel(&mut self, cluster: &Rc<Cluster>) -> Result<UpstreamConnection, Fault> {
         let upstream = self.connect_upstream(cluster, Want::New).await?;
+        self.record.upstream_is_ready(upstream.stream.as_raw_fd());
         const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
         self.connection.deadline.set(cluster.options().stream_idle_timeout);
         let mut slices = [std::io::IoSlice::new(ESTABLISHED)];
@@ -65,6 +68,7 @@ impl Tunnel {
         let context = connection.context.clone();
         context.stats.tunnels_total.increment();
         context.stats.tunnels_active.increment();
+        probes::tunnel_begin(self.record.request_id);
         let options = &self.snapshot.config.tunnel;
         let limits = tunnel::Limits { idle_timeout: options.idle_timeout, max_duration: options.max_duration };
         let Tunnel { record, snapshot, upstream, ways, .. } = &mut *self;

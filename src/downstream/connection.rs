@@ -1,6 +1,7 @@
 //! One downstream connection, from accept to close.
 
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +15,7 @@ use super::stream::exchange;
 use super::{Context, Listener};
 use crate::drain::Cohort;
 use crate::event_loop::{Buffer, Deadline, coarse_now};
+use crate::probes;
 
 /// A client that goes on sending after our last byte is listened to for this long and this much,
 /// so that it sees the answer and not a reset (RFC 9112 section 9.6).
@@ -89,6 +91,7 @@ pub fn serve(
     context.stats.downstream_cx_active.increment();
     let deadline = context.event_loop.deadlines.register();
     let cohort = context.drain.cohort();
+    probes::connection_begin(context.worker, stream.as_raw_fd(), client.port());
     let mut connection =
         Connection { context, listener, stream, client, deadline, opened: coarse_now(), requests: 0, _place: place, _cohort: cohort };
     // Moved in and used in place: an `async fn` that took it by value would hold it twice.
@@ -181,5 +184,6 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.context.stats.downstream_cx_active.decrement();
+        probes::connection_end(self.context.worker, self.stream.as_raw_fd(), self.requests);
     }
 }

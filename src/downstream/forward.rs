@@ -1,6 +1,7 @@
 //! Sending a request on, and its answer back: which connection, how often, and what is kept of it.
 
 use std::cell::Cell;
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -87,6 +88,7 @@ impl Exchange<'_> {
         };
         upstream.requests += 1;
         self.record.endpoint = Some(upstream.endpoint);
+        self.record.upstream_is_ready(upstream.stream.as_raw_fd());
         self.attempt(upstream, forward).await
     }
 

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use crate::access_log;
 use crate::cluster::Cluster;
 use crate::codec::authority::Authority;
 use crate::event_loop::{ScratchVec, coarse_now};
+use crate::probes;
 
 /// The facts of one stream, gathered on its way.
 pub(super) struct StreamRecord {
@@ -141,6 +143,11 @@ impl StreamRecord {
         self.text = Text::Own(self.text.bytes().into());
     }
 
+    /// The stream has its connection; tracers are told.
+    pub fn upstream_is_ready(&self, descriptor: RawFd) {
+        probes::upstream_ready(self.request_id, descriptor, self.reused, self.dns.get(), self.connect.get());
+    }
+
     /// The finishing step: one line, and the counters that belong to a whole stream.
     pub fn finish(&mut self, connection: &Connection) {
         let context = &connection.context;
@@ -160,6 +167,7 @@ impl StreamRecord {
             counts.upstream_cx_rx_bytes_total.add(self.sent.get());
         }
         let duration = self.started.elapsed();
+        probes::stream_end(self.request_id, self.status, self.received.get(), self.sent.get(), self.first_byte.get(), duration);
         if self.quiet {
             return;
         }

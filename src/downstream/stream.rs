@@ -1,6 +1,7 @@
 //! One exchange: the way of a request from its first byte to its line in the access log.
 
 use std::cell::Cell;
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
 use super::connection::{Connection, Next};
@@ -21,6 +22,7 @@ use crate::codec::target::{AbsoluteTarget, Target};
 use crate::config::Http1;
 use crate::event_loop::{Buffer, ScratchVec};
 use crate::filter::policy::Ask;
+use crate::probes;
 
 /// Serves one request; `buffer` holds what came of it already.
 pub(super) fn exchange(connection: &mut Connection, buffer: Option<Buffer>) -> impl Future<Output = Next> {
@@ -90,6 +92,7 @@ impl<'c> Exchange<'c> {
     fn begin(connection: &'c mut Connection, buffer: Option<Buffer>) -> Self {
         let context = connection.context.clone();
         let record = StreamRecord::begin(context.next_request_id(), context.event_loop.scratch.lend());
+        probes::stream_begin(context.worker, record.request_id, connection.stream.as_raw_fd());
         Exchange {
             snapshot: context.snapshot(),
             options: connection.listener.http1(),
@@ -248,6 +251,7 @@ impl<'c> Exchange<'c> {
 
     fn choose_cluster(&mut self, authority: &Authority) -> Result<Rc<Cluster>, Fault> {
         let cluster = self.context.clusters.get(authority).map_err(Fault::Dns)?;
+        probes::stream_routed(self.record.request_id, cluster.label());
         self.record.cluster = Some(cluster.clone());
         Ok(cluster)
     }

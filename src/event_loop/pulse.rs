@@ -11,6 +11,7 @@ use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
 use super::clock::set_turn_start;
+use crate::probes;
 use crate::stats::WorkerStats;
 
 /// The signs of life of one event loop; made by [`Watchdog::pulse`](super::Watchdog::pulse).
@@ -77,7 +78,9 @@ impl Pulse {
         let woken_at = self.woken_at.load(Ordering::Relaxed);
         // The very first turn began before anybody looked.
         if woken_at != 0 {
-            self.stats.loop_duration_us.record(self.now() - woken_at);
+            let turn = self.now() - woken_at;
+            self.stats.loop_duration_us.record(turn);
+            probes::loop_turn(turn);
         }
         self.alive_at.store(0, Ordering::Relaxed);
     }

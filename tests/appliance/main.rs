@@ -4,5 +4,6 @@
 mod daemon;
 mod generated;
 mod manager;
+mod probes;
 mod reload;
 mod service;
