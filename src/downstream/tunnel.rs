@@ -81,8 +81,11 @@ pub(super) fn relay<'a>(
         match (upward, downward) {
             (Poll::Ready(Err(fault)), _) => return Poll::Ready(fault.of(true)),
             (_, Poll::Ready(Err(fault))) => return Poll::Ready(fault.of(false)),
+            // Closing both tells the rest.
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(TunnelEnd::Finished),
-            _ => {}
+            (Poll::Ready(Ok(())), Poll::Pending) => up.tell_end(upstream),
+            (Poll::Pending, Poll::Ready(Ok(()))) => down.tell_end(client),
+            (Poll::Pending, Poll::Pending) => {}
         }
         if received.get() + sent.get() != before {
             deadline.set(idle_timeout);
@@ -112,7 +115,9 @@ enum Direction {
         ended: bool,
         hushed: bool,
     },
-    Ended,
+    Ended {
+        told: bool,
+    },
 }
 
 /// Which end of a direction broke.
@@ -145,7 +150,7 @@ impl Direction {
     ) -> Poll<Result<(), Broken>> {
         for _ in 0..TURNS {
             match self {
-                Direction::Ended => return Poll::Ready(Ok(())),
+                Direction::Ended { .. } => return Poll::Ready(Ok(())),
                 Direction::ExpectBytes { full_reads } => {
                     ready!(source.poll_read_ready(context)).map_err(Broken::Source)?;
                     if *full_reads >= FULL_READS_BEFORE_SPLICE
@@ -158,7 +163,7 @@ impl Direction {
                     let mut buffer = event_loop.buffers.lend();
                     let count = match read(source, &mut buffer) {
                         Ok(0) => {
-                            self.end(sink);
+                            *self = Direction::Ended { told: false };
                             return Poll::Ready(Ok(()));
                         }
                         Ok(count) => count,
@@ -209,7 +214,7 @@ impl Direction {
                         listen(source);
                     }
                     if *ended {
-                        self.end(sink);
+                        *self = Direction::Ended { told: false };
                         return Poll::Ready(Ok(()));
                     }
                     if source.poll_read_ready(context).is_pending() {
@@ -230,9 +235,11 @@ impl Direction {
         Poll::Pending
     }
 
-    /// Passes EOF on.
-    fn end(&mut self, sink: &TcpStream) {
-        *self = Direction::Ended;
-        end_write_half(sink);
+    /// Passes EOF on, once.
+    fn tell_end(&mut self, sink: &TcpStream) {
+        if let Direction::Ended { told: told @ false } = self {
+            *told = true;
+            end_write_half(sink);
+        }
     }
 }
