@@ -92,3 +92,61 @@ pub(super) fn end_write_half(sink: &TcpStream) {
     // Nothing to do about a failure: the connection is going away.
     let _ = rustix::net::shutdown(sink, Shutdown::Write);
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::event_loop::EventLoop;
+
+    async fn connected() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (listener.accept().await.unwrap().0, peer)
+    }
+
+    /// What the event loop has heard and no call has used up, told without a system call.
+    fn is_ready(stream: &TcpStream, interest: Interest) -> bool {
+        stream.try_io(interest, || Ok(())).is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_short_read_is_the_last() {
+        let (source, mut peer) = connected().await;
+        let buffers = EventLoop::default().buffers;
+        let mut slot = None;
+        for (sent, in_buffer) in [("one", "one"), (" two", "one two")] {
+            peer.write_all(sent.as_bytes()).await.unwrap();
+            assert_eq!(fill(&source, &mut slot, &buffers).await.unwrap(), sent.len());
+            assert_eq!(slot.as_ref().unwrap().bytes(), in_buffer.as_bytes());
+            assert!(!is_ready(&source, Interest::READABLE));
+        }
+        drop(peer);
+        assert_eq!(fill(&source, &mut None, &buffers).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_short_write_is_the_last_until_there_is_room() {
+        let (source, sink) = connected().await;
+        let piece = vec![7; 1 << 20];
+        let mut written = 0;
+        sink.writable().await.unwrap();
+        while is_ready(&sink, Interest::WRITABLE) {
+            written += write(&sink, &[IoSlice::new(&piece)]).expect("no call is made only to hear that there is no room");
+        }
+        let buffers = EventLoop::default().buffers;
+        let reading = async {
+            let mut read = 0;
+            while read < written + 2 * piece.len() {
+                read += fill(&source, &mut None, &buffers).await.unwrap();
+            }
+            read
+        };
+        let mut slices = [IoSlice::new(&piece), IoSlice::new(&[]), IoSlice::new(&piece)];
+        let (wrote, read) = tokio::join!(write_all(&sink, &mut slices), reading);
+        wrote.unwrap();
+        assert_eq!(read, written + 2 * piece.len());
+    }
+}
