@@ -56,15 +56,9 @@ mod tests {
     use std::task::Poll;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
 
     use super::*;
-
-    async fn connected() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (listener.accept().await.unwrap().0, peer)
-    }
+    use crate::downstream::io::tests::connected;
 
     /// What poll(2) says of it now, whatever the event loop has seen.
     fn is_readable(source: &TcpStream) -> bool {

@@ -94,14 +94,14 @@ pub(super) fn end_write_half(sink: &TcpStream) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
 
     use super::*;
     use crate::event_loop::EventLoop;
 
-    async fn connected() -> (TcpStream, TcpStream) {
+    pub async fn connected() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         (listener.accept().await.unwrap().0, peer)
