@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::kit::{DEADLINE, Origin, Peer, Proxy, Script, ScriptedOrigin, Signal};
+use crate::kit::{BlackHole, DEADLINE, Origin, Peer, Proxy, Script, ScriptedOrigin, Signal};
 use crate::{fetch, get, response};
 
 #[test]
@@ -91,6 +91,20 @@ fn a_drain_has_a_limit() {
     assert_eq!(proxy.wait_exit().code(), Some(0));
     let taken = started.elapsed();
     assert!((Duration::from_millis(450)..Duration::from_secs(5)).contains(&taken), "{taken:?}");
+}
+
+#[test]
+fn who_waits_for_a_dial_when_the_drain_ends_is_told() {
+    let hole = BlackHole::start();
+    let mut proxy = Proxy::builder().with("server", "drain_timeout = \"300ms\"").cluster("connect_timeout = \"60s\"").start();
+    let mut client = proxy.client();
+    client.send(get(&hole.address().to_string(), "/"));
+    proxy.wait_for_stat("per_cluster.upstream_cx_connecting", |connecting| connecting == 1);
+    proxy.signal(Signal::TERM);
+    assert_eq!(client.expect_response().head.status(), 503);
+    assert_eq!(proxy.log_entry("of the stream", |entry| entry.status() == Some(503)).text("reason"), "drain_timeout");
+    client.expect_eof();
+    assert_eq!(proxy.wait_exit().code(), Some(0));
 }
 
 #[test]

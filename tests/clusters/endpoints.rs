@@ -1,27 +1,7 @@
-use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Socket, Type};
-
-use crate::kit::{DnsServer, Origin, Proxy, Script, ScriptedOrigin};
+use crate::kit::{BlackHole, DnsServer, Origin, Proxy, Script, ScriptedOrigin};
 use crate::{OK, fetch, reason_of, shown};
-
-/// An address that takes a connection attempt and says nothing: a listener with a full queue, from
-/// which nobody accepts.
-struct BlackHole {
-    _socket: Socket,
-    _waiting: Vec<TcpStream>,
-}
-
-impl BlackHole {
-    fn on(address: SocketAddr) -> Self {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
-        socket.bind(&address.into()).expect("a free port");
-        socket.listen(0).expect("bound");
-        let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(50)).ok();
-        Self { _socket: socket, _waiting: (0..8).map_while(connect).collect() }
-    }
-}
 
 #[test]
 fn fifty_addresses_of_which_one_answers() {

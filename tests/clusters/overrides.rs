@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::kit::{DnsServer, Proxy, Script, ScriptedOrigin};
+use crate::kit::{BlackHole, DnsServer, Proxy, Script, ScriptedOrigin};
 use crate::{OK, fetch, get, send, shown};
 
 struct Scene {
@@ -115,15 +115,9 @@ fn retries() {
 #[test]
 fn dialling() {
     let scene = Scene::new("connect_timeout = \"200ms\"", Script::always(OK));
-    // Nobody answers there, and nobody says so: a listener with a full queue.
-    let hole = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    hole.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().expect("an address").into()).expect("a free port");
-    hole.listen(0).expect("bound");
-    let address = hole.local_addr().expect("bound").as_socket().expect("an address");
-    let waiting = |_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(100)).ok();
-    let _waiting: Vec<_> = (0..8).map_while(waiting).collect();
+    let hole = BlackHole::start();
     let started = Instant::now();
-    assert_eq!(fetch(&scene.proxy, &format!("special.test:{}", address.port())).head.status(), 504);
+    assert_eq!(fetch(&scene.proxy, &format!("special.test:{}", hole.address().port())).head.status(), 504);
     assert!((200..2000).contains(&started.elapsed().as_millis()));
 
     let scene = Scene::new("source_addresses = [\"127.0.0.55\"]", Script::new().request().stall());

@@ -1,9 +1,7 @@
 //! What goes wrong behind the proxy, and how the client learns of it: status, reason, flag, and the error of RFC 9209.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-
 use crate::catalogue::{Case, GET, GET_FORWARDED, case, get, post, post_forwarded, response, response_forwarded, run};
-use crate::kit::{Answer, DnsServer, Origin, Proxy};
+use crate::kit::{Answer, BlackHole, DnsServer, Origin, Proxy};
 
 #[test]
 fn names_that_do_not_resolve() {
@@ -43,7 +41,7 @@ fn names_that_do_not_resolve() {
 #[test]
 fn connections_that_do_not_stand() {
     let closed = Origin::listen().port();
-    let silent = SilentListener::start();
+    let silent = BlackHole::start();
     let proxy = Proxy::builder().cluster("connect_timeout = \"300ms\"").start();
     let cases = |port: u16, what: &str, status, reason, error| {
         [
@@ -57,36 +55,13 @@ fn connections_that_do_not_stand() {
         ]
     };
     run(&proxy, cases(closed, "a refused connection", 502, "connection_refused", "connection_refused"));
-    run(&proxy, cases(silent.port(), "a connection that does not stand in time", 504, "connect_timeout", "connection_timeout"));
+    run(&proxy, cases(silent.address().port(), "a connection that does not stand in time", 504, "connect_timeout", "connection_timeout"));
     run(
         &proxy,
         [case("RFC 9110 section 15.6: a refused connection, with a body that was on its way")
             .client(format!("POST http://127.0.0.1:{closed}/ HTTP/1.1\r\nHost: a\r\nContent-Length: 18\r\n\r\nGET / HTTP/1.1\r\n\r\n"))
             .fault(502, "connection_refused", "UF", "connection_refused")],
     );
-}
-
-/// A listening socket whose queue is full: what more is sent to it is dropped.
-struct SilentListener {
-    socket: socket2::Socket,
-    _queued: Vec<TcpStream>,
-}
-
-impl SilentListener {
-    fn start() -> Self {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
-        socket.listen(0).expect("a bound socket");
-        let address = socket.local_addr().ok().and_then(|address| address.as_socket()).expect("bound");
-        // Fills the queue until the next one waits.
-        let connect = |_| TcpStream::connect_timeout(&address, std::time::Duration::from_millis(200)).ok();
-        let queued = (0..8).map_while(connect).collect();
-        Self { socket, _queued: queued }
-    }
-
-    fn port(&self) -> u16 {
-        self.socket.local_addr().ok().and_then(|address| address.as_socket()).expect("bound").port()
-    }
 }
 
 #[test]

@@ -21,6 +21,7 @@
 #![allow(unreachable_pub, reason = "the kit is a module of each test binary, and reads better with `pub`")]
 #![allow(clippy::disallowed_methods, reason = "a test blocks on purpose; there is no worker to stop")]
 
+mod black_hole;
 mod dns;
 mod message;
 mod origin;
@@ -31,6 +32,7 @@ mod scripted;
 
 use std::time::Duration;
 
+pub use black_hole::BlackHole;
 pub use dns::{Answer, DnsServer};
 pub use message::{Head, Message, dump};
 pub use origin::Origin;
