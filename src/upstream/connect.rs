@@ -8,7 +8,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 
 use super::socket;
 use crate::config::ClusterOptions;
@@ -36,7 +35,7 @@ pub enum Lost<'e> {
 
 /// Connects to the first of `endpoints` that answers. The next one is tried when the last attempt
 /// failed, or `happy_eyeballs_delay` after it began; attempts under way go on. `lost` is told of
-/// each address that had its chance. `deadline` is used where one address is all there is.
+/// each address that had its chance. `deadline` is the caller's, who waits for nothing else meanwhile.
 ///
 /// # Errors
 /// When every address failed, or none answered within `connect_timeout`.
@@ -46,9 +45,9 @@ pub async fn connect(
     deadline: &Deadline,
     mut lost: impl FnMut(SocketAddr, Lost<'_>),
 ) -> Result<(TcpStream, SocketAddr), ConnectError> {
+    deadline.set(options.connect_timeout);
     // Most names have one address that works: no race, nothing boxed, no timer.
     if let &[endpoint] = endpoints {
-        deadline.set(options.connect_timeout);
         return match deadline.limit(socket::dial(endpoint, options)).await {
             Some(Ok(stream)) => Ok((stream, endpoint)),
             Some(Err(error)) => {
@@ -61,7 +60,7 @@ pub async fn connect(
             }
         };
     }
-    race(endpoints, options, &mut lost).await
+    race(endpoints, options, deadline, &mut lost).await
 }
 
 type Dial<'a> = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + 'a>>;
@@ -74,9 +73,9 @@ struct Attempt<'a> {
 async fn race(
     endpoints: &[SocketAddr],
     options: &ClusterOptions,
+    deadline: &Deadline,
     lost: &mut impl FnMut(SocketAddr, Lost<'_>),
 ) -> Result<(TcpStream, SocketAddr), ConnectError> {
-    let end = Instant::now() + options.connect_timeout;
     // However many there are, the last one still has half of the time to answer.
     let delay = options.happy_eyeballs_delay.min(options.connect_timeout / 2 / endpoints.len().max(1) as u32);
     let mut waiting = endpoints.iter().copied();
@@ -89,13 +88,14 @@ async fn race(
         } else if attempts.is_empty() {
             return Err(last.unwrap_or(ConnectError::Timeout));
         }
-        let next = if waiting.len() > 0 { end.min(Instant::now() + delay) } else { end };
-        let Some((index, outcome)) = first_to_end(&mut attempts, next).await else {
-            if next < end {
-                continue;
+        let patience = (waiting.len() > 0).then_some(delay);
+        let (index, outcome) = match deadline.limit(first_to_end(&mut attempts, patience)).await {
+            Some(Some(ended)) => ended,
+            Some(None) => continue,
+            None => {
+                attempts.iter().for_each(|attempt| lost(attempt.endpoint, Lost::TimedOut));
+                return Err(ConnectError::Timeout);
             }
-            attempts.iter().for_each(|attempt| lost(attempt.endpoint, Lost::TimedOut));
-            return Err(ConnectError::Timeout);
         };
         let endpoint = attempts[index].endpoint;
         match outcome {
@@ -112,8 +112,8 @@ async fn race(
     }
 }
 
-/// The index of an attempt that has ended, and how; `None` when none has until then.
-async fn first_to_end(attempts: &mut [Attempt<'_>], until: Instant) -> Option<(usize, io::Result<TcpStream>)> {
+/// The index of an attempt that has ended, and how; `None` when none has within `patience`.
+async fn first_to_end(attempts: &mut [Attempt<'_>], patience: Option<Duration>) -> Option<(usize, io::Result<TcpStream>)> {
     let ended = poll_fn(|context| {
         for (index, attempt) in attempts.iter_mut().enumerate() {
             if let Poll::Ready(outcome) = attempt.dial.as_mut().poll(context) {
@@ -122,7 +122,10 @@ async fn first_to_end(attempts: &mut [Attempt<'_>], until: Instant) -> Option<(u
         }
         Poll::Pending
     });
-    tokio::time::timeout_at(until, ended).await.ok()
+    match patience {
+        Some(patience) => tokio::time::timeout(patience, ended).await.ok(),
+        None => Some(ended.await),
+    }
 }
 
 impl Lost<'_> {
@@ -149,7 +152,9 @@ pub fn back_off(tries: u32, base: Duration, max: Duration, random: u64) -> Durat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event_loop::Deadlines;
     use tokio::net::TcpListener;
+    use tokio::time::Instant;
 
     const LONG: Duration = Duration::from_secs(30);
 
@@ -157,9 +162,18 @@ mod tests {
         ClusterOptions { happy_eyeballs_delay: delay, connect_timeout: timeout, ..ClusterOptions::default() }
     }
 
-    /// One that never passes, since nobody sweeps.
-    fn deadline() -> Deadline {
-        crate::event_loop::Deadlines::default().register()
+    /// With a deadline that passes.
+    async fn connect(
+        endpoints: &[SocketAddr],
+        options: &ClusterOptions,
+        lost: impl FnMut(SocketAddr, Lost<'_>),
+    ) -> Result<(TcpStream, SocketAddr), ConnectError> {
+        let deadlines = Deadlines::default();
+        let deadline = deadlines.register();
+        tokio::select! {
+            connected = super::connect(endpoints, options, &deadline, lost) => connected,
+            () = deadlines.run() => unreachable!("runs for ever"),
+        }
     }
 
     async fn dead() -> SocketAddr {
@@ -183,8 +197,7 @@ mod tests {
         let (alive_address, dead) = (alive.local_addr().unwrap(), dead().await);
         let mut failures = Vec::new();
         let options = options(LONG, LONG);
-        let (_, endpoint) =
-            connect(&[dead, dead, alive_address], &options, &deadline(), |address, _| failures.push(address)).await.unwrap();
+        let (_, endpoint) = connect(&[dead, dead, alive_address], &options, |address, _| failures.push(address)).await.unwrap();
         assert_eq!(endpoint, alive_address);
         assert_eq!(failures, [dead, dead]);
     }
@@ -193,7 +206,7 @@ mod tests {
     async fn all_dead_is_an_error() {
         let address = dead().await;
         for addresses in [&[address][..], &[address, address]] {
-            assert!(matches!(connect(addresses, &options(LONG, LONG), &deadline(), |_, _| {}).await, Err(ConnectError::Failed { .. })));
+            assert!(matches!(connect(addresses, &options(LONG, LONG), |_, _| {}).await, Err(ConnectError::Failed { .. })));
         }
     }
 
@@ -205,7 +218,7 @@ mod tests {
         let mut overtaken = Vec::new();
         let started = Instant::now();
         let options = options(Duration::from_millis(100), LONG);
-        let (_, endpoint) = connect(&[hole, alive_address], &options, &deadline(), |address, lost| {
+        let (_, endpoint) = connect(&[hole, alive_address], &options, |address, lost| {
             assert!(matches!(lost, Lost::Overtaken));
             overtaken.push(address);
         })
@@ -222,11 +235,10 @@ mod tests {
         let (_socket, _waiting, hole) = black_hole().await;
         let mut addresses = vec![hole; 49];
         addresses.push(alive_address);
-        let (_, endpoint) =
-            connect(&addresses, &options(Duration::from_millis(250), Duration::from_secs(2)), &deadline(), |_, _| {}).await.unwrap();
+        let (_, endpoint) = connect(&addresses, &options(Duration::from_millis(250), Duration::from_secs(2)), |_, _| {}).await.unwrap();
         assert_eq!(endpoint, alive_address);
         let mut timed_out = 0;
-        let result = connect(&[hole, hole], &options(LONG, Duration::from_millis(100)), &deadline(), |_, lost| {
+        let result = connect(&[hole, hole], &options(LONG, Duration::from_millis(100)), |_, lost| {
             assert!(matches!(lost, Lost::TimedOut));
             timed_out += 1;
         })

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::kit::{BlackHole, DEADLINE, Origin, Peer, Proxy, Script, ScriptedOrigin, Signal};
+use crate::kit::{BlackHole, DEADLINE, DnsServer, Origin, Peer, Proxy, Script, ScriptedOrigin, Signal};
 use crate::{fetch, get, response};
 
 #[test]
@@ -96,15 +96,21 @@ fn a_drain_has_a_limit() {
 #[test]
 fn who_waits_for_a_dial_when_the_drain_ends_is_told() {
     let hole = BlackHole::start();
-    let mut proxy = Proxy::builder().with("server", "drain_timeout = \"300ms\"").cluster("connect_timeout = \"60s\"").start();
-    let mut client = proxy.client();
-    client.send(get(&hole.address().to_string(), "/"));
-    proxy.wait_for_stat("per_cluster.upstream_cx_connecting", |connecting| connecting == 1);
-    proxy.signal(Signal::TERM);
-    assert_eq!(client.expect_response().head.status(), 503);
-    assert_eq!(proxy.log_entry("of the stream", |entry| entry.status() == Some(503)).text("reason"), "drain_timeout");
-    client.expect_eof();
-    assert_eq!(proxy.wait_exit().code(), Some(0));
+    let other = BlackHole::on(format!("127.0.0.2:{}", hole.address().port()).parse().expect("an address"));
+    let dns = DnsServer::start();
+    dns.resolve("two.test", &["127.0.0.1", "127.0.0.2"]);
+    for destination in [hole.address().to_string(), format!("two.test:{}", other.address().port())] {
+        let builder = Proxy::builder().dns(&dns).with("server", "drain_timeout = \"300ms\"");
+        let mut proxy = builder.cluster("connect_timeout = \"60s\"").start();
+        let mut client = proxy.client();
+        client.send(get(&destination, "/"));
+        proxy.wait_for_stat("per_cluster.upstream_cx_connecting", |connecting| connecting == 1);
+        proxy.signal(Signal::TERM);
+        assert_eq!(client.expect_response().head.status(), 503);
+        assert_eq!(proxy.log_entry("of the stream", |entry| entry.status() == Some(503)).text("reason"), "drain_timeout");
+        client.expect_eof();
+        assert_eq!(proxy.wait_exit().code(), Some(0));
+    }
 }
 
 #[test]
