@@ -26,6 +26,7 @@ pub struct Decoder {
     max_trailers: usize,
     /// Trailers are passed on, their names in this format; otherwise they are dropped.
     kept: Option<HeaderKeyFormat>,
+    allows_blanks: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +82,15 @@ impl Decoder {
             trailer_bytes: 0,
             max_trailers,
             kept,
+            allows_blanks: false,
         }
+    }
+
+    /// Takes blanks between a chunk size and its line end, which old servers write; refused otherwise, as two parsers may
+    /// read them differently.
+    pub fn allow_blanks(mut self, allow: bool) -> Self {
+        self.allows_blanks = allow;
+        self
     }
 
     pub fn is_done(&self) -> bool {
@@ -134,6 +143,7 @@ impl Decoder {
                 self.count_extension()?;
                 State::ExpectExtension { size }
             }
+            (State::ExpectExtension { size }, b'\r') if self.allows_blanks => State::ExpectSizeLineFeed { size },
             (State::ExpectSize { .. } | State::ExpectExtension { .. }, _) => return Err(Refusal::InvalidChunkSize),
             (State::InExtension { size }, byte) if is_value_byte(byte) => {
                 self.count_extension()?;
@@ -296,6 +306,14 @@ mod tests {
         assert_eq!(decode(&long, long.len()), Err(ChunkExtensionTooLong));
         let trailers = [b"0\r\nA: ".as_slice(), &[b'x'; 200], b"\r\n\r\n"].concat();
         assert_eq!(decode(&trailers, 7), Err(TrailersTooLarge));
+    }
+
+    #[test]
+    fn blanks_after_a_size_are_an_option() {
+        for (allow, expected) in [(true, Ok(Step::Framing(5))), (false, Err(Refusal::InvalidChunkSize))] {
+            assert_eq!(Decoder::new(100, None).allow_blanks(allow).step(b"1 \t\r\nx"), expected);
+        }
+        assert_eq!(Decoder::new(100, None).allow_blanks(true).step(b" 1\r\n"), Err(Refusal::InvalidChunkSize));
     }
 
     #[test]

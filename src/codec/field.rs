@@ -1,5 +1,7 @@
 //! Field lines: the ones that a proxy must know by name, and the lists some of them hold.
 
+use super::Refusal;
+
 /// One field of a head, as slices of the buffer it arrived in.
 #[derive(Debug, Clone, Copy)]
 pub struct Field<'b> {
@@ -70,6 +72,9 @@ pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }
 
+/// Fields that Connection may name in one head; the usual is one.
+const MAX_NAMED: usize = 32;
+
 /// What Connection (and Proxy-Connection) asked for (RFC 9110 section 7.6.1).
 #[derive(Debug, Default)]
 pub struct ConnectionOptions<'b> {
@@ -81,11 +86,13 @@ pub struct ConnectionOptions<'b> {
 }
 
 impl<'b> ConnectionOptions<'b> {
-    pub fn add(&mut self, value: &'b [u8]) {
+    /// # Errors
+    /// When it names more fields than [`MAX_NAMED`]: each field of the head is compared with each of them.
+    pub fn add(&mut self, value: &'b [u8]) -> Result<(), Refusal> {
         // What nearly every peer says, if it says anything.
         if is(value, b"keep-alive") {
             self.keep_alive = true;
-            return;
+            return Ok(());
         }
         for option in list(value) {
             if option.eq_ignore_ascii_case(b"close") {
@@ -94,10 +101,13 @@ impl<'b> ConnectionOptions<'b> {
                 self.keep_alive = true;
             } else if option.eq_ignore_ascii_case(b"upgrade") {
                 self.upgrade = true;
+            } else if self.named.len() == MAX_NAMED {
+                return Err(Refusal::TooManyConnectionOptions);
             } else if Self::may_be_named(option) {
                 self.named.push(option);
             }
         }
+        Ok(())
     }
 
     /// Proxy-Connection never was a standard; only its two usual values are heard.
@@ -176,9 +186,18 @@ mod tests {
     #[test]
     fn connection_cannot_strip_framing_or_host() {
         let mut options = ConnectionOptions::default();
-        options.add(b"close, X-Hop , ,host,Content-Length");
+        options.add(b"close, X-Hop , ,host,Content-Length").unwrap();
         assert!(options.close && !options.keep_alive);
         assert!(options.names(b"x-hop"));
         assert!(!options.names(b"Host") && !options.names(b"content-length"));
+    }
+
+    #[test]
+    fn connection_names_a_bounded_number_of_fields() {
+        let mut options = ConnectionOptions::default();
+        let named = vec!["x"; MAX_NAMED].join(",");
+        assert_eq!(options.add(named.as_bytes()), Ok(()));
+        assert_eq!(options.add(b"close, keep-alive"), Ok(()));
+        assert_eq!(options.add(b"y"), Err(Refusal::TooManyConnectionOptions));
     }
 }

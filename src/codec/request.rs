@@ -80,7 +80,7 @@ impl<'b> Request<'b> {
                 Kind::Host if self.host.replace(field.value).is_some() => return Err(Refusal::DuplicateHost),
                 Kind::ContentLength => framing.add_content_length(field.value)?,
                 Kind::TransferEncoding => framing.add_transfer_encoding(field.value)?,
-                Kind::Connection => self.connection.add(field.value),
+                Kind::Connection => self.connection.add(field.value)?,
                 Kind::ProxyConnection => self.connection.add_proxy_connection(field.value),
                 Kind::Expect => self.expects_continue |= field.value.eq_ignore_ascii_case(b"100-continue"),
                 // h2c would let a tunnel past the checks that every request gets.
@@ -140,7 +140,7 @@ impl<'b> Request<'b> {
             match field.kind {
                 Kind::ContentLength => fields.add_content_length(field.value).ok()?,
                 Kind::TransferEncoding => fields.add_transfer_encoding(field.value).ok()?,
-                Kind::Connection => connection.add(field.value),
+                Kind::Connection => connection.add(field.value).ok()?,
                 Kind::ProxyConnection => connection.add_proxy_connection(field.value),
                 _ => {}
             }

@@ -77,7 +77,7 @@ impl<'b> Response<'b> {
             match field.kind {
                 Kind::ContentLength => framing.add_content_length(field.value)?,
                 Kind::TransferEncoding => framing.add_transfer_encoding(field.value)?,
-                Kind::Connection => response.connection.add(field.value),
+                Kind::Connection => response.connection.add(field.value)?,
                 Kind::ProxyConnection => response.connection.add_proxy_connection(field.value),
                 Kind::Date => response.has_date = true,
                 _ => {}

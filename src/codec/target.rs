@@ -1,6 +1,8 @@
 //! Request targets (RFC 9112 section 3.2).
 
-use memchr::memchr3;
+use std::borrow::Cow;
+
+use memchr::{memchr3, memrchr};
 
 use super::Refusal;
 use super::authority::{Authority, AuthorityError};
@@ -62,6 +64,17 @@ fn parse_absolute(target: &[u8]) -> Result<AbsoluteTarget<'_>, Refusal> {
     Ok(AbsoluteTarget { authority, authority_text, path_and_query })
 }
 
+/// A target that may have been refused, fit to be shown: what may be a user's name and password is masked.
+///
+/// No request that is served has any, so it does not matter that an `@` in the path of one that is refused for another reason
+/// has what stands before it masked, too.
+pub fn without_userinfo(target: &[u8]) -> Cow<'_, [u8]> {
+    let is_path = target.first() == Some(&b'/') && target.get(1) != Some(&b'/');
+    let Some(at) = memrchr(b'@', target).filter(|_| !is_path) else { return Cow::Borrowed(target) };
+    let scheme = memchr::memmem::find(&target[..at], b"://").map_or(0, |colon| colon + 3);
+    Cow::Owned([&target[..scheme], b"***", &target[at..]].concat())
+}
+
 impl From<AuthorityError> for Refusal {
     fn from(error: AuthorityError) -> Self {
         match error {
@@ -85,6 +98,23 @@ mod tests {
         assert_eq!(Target::parse(b"GET", b"/x"), Ok(Target::Origin));
         assert_eq!(Target::parse(b"OPTIONS", b"*"), Ok(Target::Asterisk));
         assert!(matches!(Target::parse(b"CONNECT", b"[::1]:443"), Ok(Target::Authority(_))));
+    }
+
+    #[test]
+    fn passwords_are_masked() {
+        for (target, shown) in [
+            ("http://example.org/a@b", "http://***@b"),
+            ("http://user:secret@example.org/", "http://***@example.org/"),
+            ("http://user:se/cr?e#t@example.org/", "http://***@example.org/"),
+            ("user:secret@example.org:443", "***@example.org:443"),
+            ("a:b@c:d@example.org:443", "***@example.org:443"),
+            ("//user:secret@example.org/", "***@example.org/"),
+            ("http:/user:secret@example.org/", "***@example.org/"),
+            ("/mail/a@b", "/mail/a@b"),
+            ("http://example.org/", "http://example.org/"),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&without_userinfo(target.as_bytes())), shown, "{target}");
+        }
     }
 
     #[test]

@@ -5,6 +5,11 @@ use super::*;
 use crate::codec::head::HeadScanner;
 use crate::config::HeaderKeyFormat;
 
+/// The defaults, with a pseudonym that is known.
+fn options() -> Http1 {
+    Http1 { via: "outrider".to_owned(), ..Http1::default() }
+}
+
 /// A line of a request, and what is to become of it.
 #[derive(Debug, Clone)]
 struct Line {
@@ -151,7 +156,7 @@ fn forward(head: &[u8], options: &Http1) -> Result<(Vec<u8>, Framing), Refusal> 
 #[test]
 fn connection_may_name_trailer() {
     let head = b"GET http://a/ HTTP/1.1\r\nHost: a\r\nTrailer: X-Sum\r\nConnection: trailer, host\r\n\r\n";
-    let (out, _) = forward(head, &Http1::default()).expect("is valid");
+    let (out, _) = forward(head, &options()).expect("is valid");
     assert_eq!(out.escape_ascii().to_string(), b"GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 outrider\r\n\r\n".escape_ascii().to_string());
 }
 
@@ -161,7 +166,7 @@ proptest! {
     /// What leaves is what came, but for the declared edits, wherever the input was split.
     #[test]
     fn leaves_as_it_came_but_for_the_declared_edits(case in case(), rest in prop::collection::vec(any::<u8>(), 0..20)) {
-        let options = Http1::default();
+        let options = options();
         let stream = [&case.arrives[..], &rest].concat();
         for split in 0..=stream.len() {
             let mut scanner = HeadScanner::default();
@@ -180,7 +185,7 @@ proptest! {
     #[test]
     fn a_format_changes_only_case(case in case()) {
         for header_key_format in [HeaderKeyFormat::LowerCase, HeaderKeyFormat::ProperCaseWords] {
-            let (out, _) = forward(&case.arrives, &Http1 { header_key_format, ..Http1::default() }).expect("is valid");
+            let (out, _) = forward(&case.arrives, &Http1 { header_key_format, ..options() }).expect("is valid");
             prop_assert!(out.eq_ignore_ascii_case(&case.leaves), "{} {}", out.escape_ascii(), case.leaves.escape_ascii());
         }
     }
@@ -191,7 +196,7 @@ proptest! {
         let mut head = case.arrives;
         let at = at.index(head.len());
         head[at] = byte;
-        let options = Http1::default();
+        let options = options();
         let Ok(Some(end)) = HeadScanner::default().find_end(&head, options.max_request_headers) else { return Ok(()) };
         let mut index = FieldIndex::default();
         let Ok(request) = Request::parse(&head[..end], &options, &mut index) else { return Ok(()) };

@@ -4,6 +4,11 @@ use proptest::sample::{Index, select};
 use super::*;
 use crate::codec::head::HeadScanner;
 
+/// The defaults, with a pseudonym that is known.
+fn options() -> Http1 {
+    Http1 { via: "outrider".to_owned(), ..Http1::default() }
+}
+
 const DATE: [u8; 29] = *b"Sun, 06 Nov 1994 08:49:37 GMT";
 
 /// A line of a response, and what is to become of it.
@@ -84,10 +89,10 @@ fn case() -> impl Strategy<Value = Case> {
 fn connection_may_name_what_we_know() {
     let head = b"HTTP/1.1 204 \r\nTrailer: x\r\nHTTP2-Settings: x\r\nDate: x\r\nConnection: trailer, http2-settings, date\r\n\r\n";
     let mut index = FieldIndex::default();
-    let response = Response::parse(head, RequestKind::Other, &Http1::default(), &mut index).expect("is valid");
+    let response = Response::parse(head, RequestKind::Other, &options(), &mut index).expect("is valid");
     let mut out = Vec::new();
     let reframed = Reframed { framing: response.framing, connection: ConnectionField::Absent };
-    response.write_forwarded(reframed, &Http1::default(), || DATE, &mut out);
+    response.write_forwarded(reframed, &options(), || DATE, &mut out);
     assert_eq!(out.escape_ascii().to_string(), b"HTTP/1.1 204 \r\nDate: x\r\nVia: 1.1 outrider\r\n\r\n".escape_ascii().to_string());
 }
 
@@ -97,7 +102,7 @@ proptest! {
     /// What leaves is what came, but for the declared edits, wherever the input was split.
     #[test]
     fn leaves_as_it_came_but_for_the_declared_edits(case in case(), rest in prop::collection::vec(any::<u8>(), 0..20)) {
-        let options = Http1::default();
+        let options = options();
         let stream = [&case.arrives[..], &rest].concat();
         for split in 0..case.arrives.len() {
             let mut scanner = HeadScanner::default();
@@ -122,7 +127,7 @@ proptest! {
     #[test]
     fn a_head_request_gets_the_fields_without_a_body(case in case()) {
         let mut index = FieldIndex::default();
-        let response = Response::parse(&case.arrives, RequestKind::Head, &Http1::default(), &mut index).expect("is valid");
+        let response = Response::parse(&case.arrives, RequestKind::Head, &options(), &mut index).expect("is valid");
         prop_assert_eq!(response.framing, Framing::None);
         prop_assert!(response.keeps_alive());
     }
@@ -133,7 +138,7 @@ proptest! {
         let mut head = case.arrives;
         let at = at.index(head.len());
         head[at] = byte;
-        let options = Http1::default();
+        let options = options();
         let Ok(Some(end)) = HeadScanner::default().find_end(&head, options.max_response_headers) else { return Ok(()) };
         let mut index = FieldIndex::default();
         let Ok(response) = Response::parse(&head[..end], RequestKind::Other, &options, &mut index) else { return Ok(()) };
