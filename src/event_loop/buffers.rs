@@ -54,6 +54,12 @@ impl Buffer {
         &self.memory()[self.filled()]
     }
 
+    /// The same, for a decoder that moves data together in place.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        let filled = self.filled();
+        &mut self.memory_mut()[filled]
+    }
+
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }

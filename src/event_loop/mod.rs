@@ -6,6 +6,7 @@ mod clock;
 mod deadlines;
 mod pipes;
 mod pulse;
+mod turn;
 mod watchdog;
 
 pub use buffers::{Buffer, Buffers, Scratch, ScratchVec};
@@ -13,6 +14,7 @@ pub use clock::{Clock, coarse_now};
 pub use deadlines::{Deadline, Deadlines};
 pub use pipes::{Pipe, Pipes};
 pub use pulse::Pulse;
+pub use turn::spend;
 pub use watchdog::Watchdog;
 
 /// Everything a worker lends.

@@ -60,6 +60,8 @@ impl Pulse {
         let due = tokio::time::Instant::now() + HEARTBEAT_INTERVAL;
         tokio::time::sleep_until(due).await;
         self.stats.poll_delay_us.record_duration(due.elapsed());
+        // A loop that never parks would otherwise reckon its deadlines from the time when it last did.
+        set_turn_start(Instant::now());
         let now = self.now();
         self.alive_at.store(now, Ordering::Relaxed);
         let woken_for_this = now - self.woken_at.load(Ordering::Relaxed) <= FRESH.as_micros() as u64;

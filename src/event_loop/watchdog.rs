@@ -185,5 +185,7 @@ mod tests {
             }
         });
         assert!(count(&stats.poll_delay_us) >= 3, "{}", count(&stats.poll_delay_us));
+        let behind = crate::event_loop::coarse_now().elapsed();
+        assert!(behind < Duration::from_millis(400), "the loop's clock stands still while it has work: {behind:?}");
     }
 }
