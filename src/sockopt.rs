@@ -16,3 +16,14 @@ pub fn set<T: Copy>(socket: impl AsFd, level: i32, option: i32, value: &T) -> io
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// Bytes that were written to a TCP socket and that its peer has not acknowledged (SIOCOUTQ).
+///
+/// # Errors
+/// When it is no TCP socket that is or was connected.
+pub fn unacknowledged(socket: impl AsFd) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open for as long as the socket is borrowed; the kernel writes one int through the pointer.
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 { Ok(usize::try_from(bytes).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,7 +1,9 @@
 //! What holds where a file says nothing: Envoy's defaults, but for the places where its own users
 //! are hurt by them (see `config/outrider.toml`, which spells these out and is tested against them).
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -40,6 +42,7 @@ impl Default for Listener {
             name: "default".to_owned(),
             addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 3128)), SocketAddr::from((Ipv6Addr::LOCALHOST, 3128))],
             max_connections: 100_000,
+            first_byte_timeout: 30 * SECOND,
             tcp: TcpOptions::default(),
             http1: Http1::default(),
         }
@@ -49,7 +52,7 @@ impl Default for Listener {
 impl Default for Http1 {
     fn default() -> Self {
         Self {
-            via: "outrider".to_owned(),
+            via: own_pseudonym().to_owned(),
             via_in_requests: true,
             accept_http_10: true,
             default_host_for_http_10: None,
@@ -59,6 +62,7 @@ impl Default for Http1 {
             forward_reason_phrase: true,
             enable_trailers: true,
             allow_chunked_length: false,
+            allow_blanks_after_chunk_size: false,
             override_stream_error_on_invalid_http_message: false,
             send_fully_qualified_url: false,
             ignore_http_11_upgrade: false,
@@ -74,6 +78,13 @@ impl Default for Http1 {
             max_connection_duration: None,
         }
     }
+}
+
+/// `outrider-` and eight digits, drawn once in a process: two proxies behind one another must not take each other for
+/// themselves, nor tell the world the name of a machine.
+pub fn own_pseudonym() -> &'static str {
+    static PSEUDONYM: LazyLock<String> = LazyLock::new(|| format!("outrider-{:08x}", RandomState::new().hash_one(0) as u32));
+    &PSEUDONYM
 }
 
 impl Default for Dns {
@@ -107,6 +118,7 @@ impl Default for ClusterOptions {
         Self {
             connect_timeout: 5 * SECOND,
             request_timeout: None,
+            response_headers_timeout: 30 * SECOND,
             stream_idle_timeout: 5 * MINUTE,
             max_stream_duration: None,
             max_connections: 1024,

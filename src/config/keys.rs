@@ -48,6 +48,7 @@ fn listener(table: &mut Table<'_>, shared: &Http1, seen: &mut Listeners) -> List
     let name = table.read::<Title>("name", &mut listener.name);
     let addresses = table.filled_list::<Endpoint>("addresses", &mut listener.addresses);
     table.read::<Count<usize>>("max_connections", &mut listener.max_connections);
+    table.read::<Length>("first_byte_timeout", &mut listener.first_byte_timeout);
     tcp_options(table, &mut listener.tcp);
     let via = table.read::<Pseudonym>("via", &mut listener.http1.via);
     let again = table.table("http1", |table| http1(table, &mut listener.http1)).flatten();
@@ -86,6 +87,7 @@ fn http1(table: &mut Table<'_>, http1: &mut Http1) -> Option<Span> {
     table.read::<Switch>("forward_reason_phrase", &mut http1.forward_reason_phrase);
     table.read::<Switch>("enable_trailers", &mut http1.enable_trailers);
     table.read::<Switch>("allow_chunked_length", &mut http1.allow_chunked_length);
+    table.read::<Switch>("allow_blanks_after_chunk_size", &mut http1.allow_blanks_after_chunk_size);
     table.read::<Switch>("override_stream_error_on_invalid_http_message", &mut http1.override_stream_error_on_invalid_http_message);
     table.read::<Switch>("send_fully_qualified_url", &mut http1.send_fully_qualified_url);
     table.read::<Switch>("ignore_http_11_upgrade", &mut http1.ignore_http_11_upgrade);
@@ -152,6 +154,7 @@ fn cluster(table: &mut Table<'_>, cluster: &mut Cluster) {
 fn cluster_options(table: &mut Table<'_>, options: &mut ClusterOptions) {
     table.read::<Length>("connect_timeout", &mut options.connect_timeout);
     table.read::<Limit>("request_timeout", &mut options.request_timeout);
+    table.read::<Length>("response_headers_timeout", &mut options.response_headers_timeout);
     table.read::<Length>("stream_idle_timeout", &mut options.stream_idle_timeout);
     table.read::<Limit>("max_stream_duration", &mut options.max_stream_duration);
     table.read::<Count<u64>>("max_connections", &mut options.max_connections);

@@ -18,6 +18,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use defaults::own_pseudonym;
 pub use load::{DEFAULT_PATH, EMBEDDED, Loaded, load, parse};
 pub use report::{Mistake, Report};
 
@@ -59,6 +60,8 @@ pub struct Listener {
     pub addresses: Vec<SocketAddr>,
     /// Downstream connections at once, over all workers; more are closed at accept.
     pub max_connections: usize,
+    /// Wait for the first byte of a new connection.
+    pub first_byte_timeout: Duration,
     pub tcp: TcpOptions,
     /// `[http1]` with this listener's `[listener.http1]` laid over it.
     pub http1: Http1,
@@ -82,6 +85,8 @@ pub struct Http1 {
     pub forward_reason_phrase: bool,
     pub enable_trailers: bool,
     pub allow_chunked_length: bool,
+    /// Take blanks after a chunk size in responses, which old servers write.
+    pub allow_blanks_after_chunk_size: bool,
     pub override_stream_error_on_invalid_http_message: bool,
     pub send_fully_qualified_url: bool,
     pub ignore_http_11_upgrade: bool,
@@ -207,6 +212,8 @@ pub struct ClusterOptions {
     pub connect_timeout: Duration,
     /// From the whole request sent to the first byte of the final response; `None` is no limit.
     pub request_timeout: Option<Duration>,
+    /// From the first byte of a response head to its last.
+    pub response_headers_timeout: Duration,
     /// No byte either way on a stream.
     pub stream_idle_timeout: Duration,
     pub max_stream_duration: Option<Duration>,

@@ -238,8 +238,8 @@ impl Listeners {
         for place in places {
             let Some(config) = snapshot.config.listeners.iter().find(|listener| listener.name == place.listener) else { continue };
             let listener = known.iter().find(|listener| listener.name == config.name).cloned();
-            let listener = listener.unwrap_or_else(|| Rc::new(Listener::new(config.name.clone(), config.http1.clone())));
-            listener.set_http1(config.http1.clone());
+            let listener = listener.unwrap_or_else(|| Rc::new(Listener::new(config)));
+            listener.reconfigure(config);
             known.push(listener.clone());
             let max_connections = config.max_connections.min(self.connection_limit);
             terms.push((place.address, Rc::new(Terms { listener, active: place.active.clone(), max_connections, tcp: config.tcp })));

@@ -105,6 +105,7 @@ worker_stats! {
     Gauge downstream_cx_active "http.downstream_cx_active" "Connections open now";
     Counter downstream_cx_overflow "listener.downstream_cx_overflow" "Connections closed at accept because of max_connections";
     Counter downstream_cx_idle_timeout "http.downstream_cx_idle_timeout" "Connections closed for want of a next request";
+    Counter downstream_cx_first_byte_timeout "http.downstream_cx_first_byte_timeout" "Connections closed because nothing came on them";
     Counter downstream_cx_protocol_error "http.downstream_cx_protocol_error" "Requests refused as malformed";
     Counter downstream_cx_drain_close "http.downstream_cx_drain_close" "Connections closed because of a drain";
     Counter downstream_cx_destroy_remote_active_rq "http.downstream_cx_destroy_remote_active_rq" "Connections that the client ended in mid-stream";

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::quantity::quoted;
 use super::{Form, Wrong};
-use crate::config::AccessLogSink;
+use crate::config::{AccessLogSink, own_pseudonym};
 
 /// A name for people and for statistics.
 pub(in crate::config) enum Title {}
@@ -24,7 +24,7 @@ impl Form for Title {
     }
 }
 
-/// The pseudonym in Via: a token (RFC 9110 section 7.6.3).
+/// The pseudonym in Via: a token (RFC 9110 section 7.6.3); `""` is this process's own.
 pub(in crate::config) enum Pseudonym {}
 
 impl Form for Pseudonym {
@@ -32,7 +32,9 @@ impl Form for Pseudonym {
     type Checked = String;
 
     fn check(written: String) -> Result<String, Wrong> {
-        if is_token(&written) && written.len() <= 100 {
+        if written.is_empty() {
+            Ok(own_pseudonym().to_owned())
+        } else if is_token(&written) && written.len() <= 100 {
             Ok(written)
         } else {
             Err(Wrong::new(format!("{} cannot stand in Via", quoted(&written))))
@@ -40,7 +42,7 @@ impl Form for Pseudonym {
     }
 
     fn remedy() -> String {
-        "write one word of letters, digits, `-`, `_` and `.`, such as \"outrider\"; \
+        "write one word of letters, digits, `-`, `_` and `.`, such as \"proxy-1\"; \"\" is a name that no other proxy has; \
          to keep Via out of requests, set via_in_requests = false"
             .to_owned()
     }
