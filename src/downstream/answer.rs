@@ -29,6 +29,10 @@ pub(super) struct Answer<'a> {
     pub request_timeout: Option<Duration>,
     /// When `request_timeout` began.
     pub request_ended: Cell<Option<Instant>>,
+    /// How long a head may take from its first byte to its last.
+    pub head_timeout: Duration,
+    /// When the first byte of the head that is being read came.
+    pub head_began: Cell<Option<Instant>>,
     /// No first byte by then ends this try.
     pub try_ends: Option<Instant>,
     /// Whether that comes before the other limits.
@@ -88,6 +92,7 @@ impl Answer<'_> {
             let mut out = self.context.event_loop.brief_scratch.lend();
             let facts = self.read_head(&held.bytes()[..length], &mut out)?;
             held.consume(length);
+            self.head_began.set(None);
             if !facts.interim {
                 break (facts, out);
             }
@@ -104,7 +109,6 @@ impl Answer<'_> {
                 buffer = None;
             }
         };
-        self.began.set(true);
         self.pass_body(&facts, upstream, client, &mut out, &mut buffer).await?;
         Ok(Answered {
             // Bytes after the end belong to nobody (RFC 9112 section 9.2).
@@ -134,9 +138,9 @@ impl Answer<'_> {
                 Some(Ok(0)) if buffer.is_some() => return Err(Fault::Response(Refusal::InvalidStatusLine)),
                 Some(Ok(0)) => return Err(Fault::UpstreamClosed),
                 Some(Ok(_)) => {
-                    if self.first_byte.get().is_none() {
-                        self.first_byte.set(Some(coarse_now()));
-                    }
+                    let now = coarse_now();
+                    self.head_began.set(self.head_began.get().or(Some(now)));
+                    self.first_byte.set(self.first_byte.get().or(Some(now)));
                 }
                 Some(Err(error)) => return Err(Fault::UpstreamReset(error)),
             }
@@ -145,8 +149,11 @@ impl Answer<'_> {
 
     /// Sets how long to wait for the answer, which interim responses do not make longer.
     pub fn set_patience(&self) {
-        let mut wait = self.idle_timeout;
         self.try_ends_first.set(false);
+        if let Some(began) = self.head_began.get() {
+            return self.deadline.set(self.idle_timeout.min((began + self.head_timeout).saturating_duration_since(coarse_now())));
+        }
+        let mut wait = self.idle_timeout;
         if self.request_timeout.is_some() || self.try_ends.is_some() {
             let now = Instant::now();
             if let Some(timeout) = self.request_timeout.filter(|_| self.uploaded.get()) {
@@ -163,7 +170,11 @@ impl Answer<'_> {
 
     /// What it means that the answer did not come.
     fn impatience(&self) -> Fault {
-        if self.try_ends_first.get() { Fault::PerTryTimeout } else { Fault::ResponseTimeout }
+        match self.head_began.get() {
+            Some(_) => Fault::ResponseHeadTimeout,
+            None if self.try_ends_first.get() => Fault::PerTryTimeout,
+            None => Fault::ResponseTimeout,
+        }
     }
 
     /// Reads one head and writes its successor into `out`, without waiting.
@@ -238,11 +249,23 @@ impl Answer<'_> {
             *buffer = None;
         }
         if incoming == Framing::None {
+            self.began.set(true);
             return self.write(client, out).await;
         }
-        let relay =
-            Relay { event_loop: &self.context.event_loop, deadline: self.deadline, idle_timeout: self.idle_timeout, moved: self.sent };
-        let body = Body::new(incoming, facts.outgoing, self.options.max_response_headers, self.options);
+        let relay = Relay {
+            event_loop: &self.context.event_loop,
+            deadline: self.deadline,
+            idle_timeout: self.idle_timeout,
+            moved: self.sent,
+            began: self.began,
+        };
+        let body = Body::new(
+            incoming,
+            facts.outgoing,
+            self.options.max_response_headers,
+            self.options.allow_blanks_after_chunk_size,
+            self.options,
+        );
         // Boxed, so that small answers do not carry its size.
         Box::pin(body.relay(upstream, client, out, buffer, &relay)).await.map_err(|fault| match fault {
             BodyFault::SourceClosed => Fault::UpstreamClosed,

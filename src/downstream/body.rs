@@ -16,12 +16,21 @@ use crate::codec::Refusal;
 use crate::codec::chunked::{Decoder, Step, chunk_head};
 use crate::codec::framing::Framing;
 use crate::config::Http1;
-use crate::event_loop::{Buffer, Deadline, EventLoop};
+use crate::event_loop::{Buffer, Deadline, EventLoop, spend};
+use crate::sockopt;
 
 /// Below this, a pipe costs more than the copies it saves.
 const SPLICE_FROM: u64 = 128 * 1024;
 /// Data slices taken from one buffer for one write.
 const SLICES: usize = 16;
+/// Chunks with less data than this are moved together: copying it costs less than a slice.
+const SMALL_CHUNK: usize = 512;
+/// What a lap of a body takes of its task's turn, besides what its chunks take ([`spend`]).
+const LAP: u32 = 16;
+/// Steps of the chunked decoder for one unit more.
+const STEPS_PER_UNIT: u32 = 64;
+/// A sink that has so many bytes yet to acknowledge is not waiting for larger pieces.
+const BEHIND: usize = 512 * 1024;
 
 /// A body being passed on.
 pub(super) struct Body {
@@ -59,17 +68,20 @@ pub(super) struct Relay<'a> {
     pub idle_timeout: Duration,
     /// Bytes of body that arrived.
     pub moved: &'a Cell<u64>,
+    /// Set before anything is written to the sink.
+    pub began: &'a Cell<bool>,
 }
 
 impl Body {
-    pub fn new(incoming: Framing, outgoing: Framing, max_trailers: usize, options: &Http1) -> Self {
+    /// `allow_blanks`: see [`Decoder::allow_blanks`].
+    pub fn new(incoming: Framing, outgoing: Framing, max_trailers: usize, allow_blanks: bool, options: &Http1) -> Self {
         let chunked = outgoing == Framing::Chunked;
         let incoming = match incoming {
             Framing::None | Framing::Length(0) => Incoming::Done,
             Framing::Length(length) => Incoming::Length(length),
             Framing::Chunked => {
                 let kept = (options.enable_trailers && chunked).then_some(options.header_key_format);
-                Incoming::Chunked(Box::new(Decoder::new(max_trailers, kept)))
+                Incoming::Chunked(Box::new(Decoder::new(max_trailers, kept).allow_blanks(allow_blanks)))
             }
             Framing::UntilClose => Incoming::UntilClose,
         };
@@ -93,16 +105,17 @@ impl Body {
         let mut head = head;
         let mut buffers = &relay.event_loop.buffers;
         loop {
-            let bytes = buffer.as_ref().map_or(&[][..], Buffer::bytes);
+            let bytes = buffer.as_mut().map_or(&mut [][..], Buffer::bytes_mut);
             let taken = self.take(bytes).map_err(BodyFault::Malformed)?;
             let length = taken.data_length();
             relay.moved.set(relay.moved.get() + length as u64);
+            relay.began.set(true);
             hushing(source, self.send(sink, head, bytes, &taken, length, relay)).await?;
             head = &[];
             if let Some(held) = buffer {
-                if held.is_full() {
-                    buffers = &relay.event_loop.bulk_buffers;
-                }
+                // A sink that takes nothing more holds what was read for it; then it shall be little.
+                let is_bulk = held.is_full() && sockopt::unacknowledged(sink).is_ok_and(|bytes| bytes < BEHIND);
+                buffers = if is_bulk { &relay.event_loop.bulk_buffers } else { &relay.event_loop.buffers };
                 held.consume(taken.used);
                 if held.is_empty() {
                     *buffer = None;
@@ -111,9 +124,7 @@ impl Body {
             if taken.ended {
                 return Ok(());
             }
-            if buffer.is_some() {
-                continue;
-            }
+            spend(LAP + taken.steps / STEPS_PER_UNIT).await;
             if let Incoming::Length(left) = self.incoming
                 && left >= SPLICE_FROM
                 && !self.chunked
@@ -133,9 +144,10 @@ impl Body {
         }
     }
 
-    /// Finds the data in `bytes`, as far as one write takes it.
-    fn take(&mut self, bytes: &[u8]) -> Result<Taken, Refusal> {
-        let mut taken = Taken { data: SmallVec::new(), used: 0, ended: false };
+    /// Finds the data of this body in `bytes`, all of it, and moves it together where it lies in too many places for one
+    /// write. What is left behind `used` belongs to the next message.
+    fn take(&mut self, bytes: &mut [u8]) -> Result<Taken, Refusal> {
+        let mut taken = Taken { data: SmallVec::new(), used: 0, steps: 0, ended: false };
         match &mut self.incoming {
             Incoming::Done => {}
             Incoming::Length(left) => {
@@ -148,9 +160,10 @@ impl Body {
             }
             Incoming::UntilClose => taken.add(bytes.len()),
             Incoming::Chunked(decoder) => {
-                while taken.used < bytes.len() && taken.data.len() < SLICES && !decoder.is_done() {
+                while taken.used < bytes.len() && !decoder.is_done() {
+                    taken.steps += 1;
                     match decoder.step(&bytes[taken.used..])? {
-                        Step::Data(length) => taken.add(length),
+                        Step::Data(length) => taken.add_chunk(bytes, length),
                         Step::Framing(length) => taken.used += length,
                         Step::Done => break,
                     }
@@ -203,6 +216,8 @@ struct Taken {
     data: SmallVec<[Range<usize>; SLICES]>,
     /// Bytes of the buffer that are used up, data and framing.
     used: usize,
+    /// Steps of the chunked decoder.
+    steps: u32,
     /// Whether the message ended there.
     ended: bool,
 }
@@ -212,6 +227,19 @@ impl Taken {
         if length > 0 {
             self.data.push(self.used..self.used + length);
             self.used += length;
+        }
+    }
+
+    /// Takes data of a chunk, which no framing lies behind yet.
+    fn add_chunk(&mut self, bytes: &mut [u8], length: usize) {
+        let is_full = self.data.len() == SLICES;
+        match self.data.last_mut() {
+            Some(last) if is_full || length < SMALL_CHUNK => {
+                bytes.copy_within(self.used..self.used + length, last.end);
+                last.end += length;
+                self.used += length;
+            }
+            _ => self.add(length),
         }
     }
 

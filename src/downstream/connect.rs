@@ -13,7 +13,6 @@ use super::tunnel::{self, TunnelEnd, Ways};
 use super::{Context, Held};
 use crate::cluster::{Cluster, RequestPermit, Want};
 use crate::codec::authority::Authority;
-use crate::codec::framing::Framing;
 use crate::drain::Phase;
 use crate::event_loop::Buffer;
 use crate::filter::policy::Ask;
@@ -26,7 +25,7 @@ impl Exchange<'_> {
         match self.open_tunnel(&cluster).await {
             Ok(upstream) => Next::Tunnel(self.tunnel(upstream, None, None)),
             Err(fault @ Fault::ClientGone) => self.cut(fault),
-            Err(fault) => self.refuse(fault, Framing::None).await,
+            Err(fault) => self.refuse(fault).await,
         }
     }
 

@@ -14,13 +14,18 @@ use super::io::{end_write_half, fill, poll_fill};
 use super::stream::exchange;
 use super::{Context, Listener};
 use crate::drain::Cohort;
-use crate::event_loop::{Buffer, Deadline, coarse_now};
+use crate::event_loop::{Buffer, Deadline, coarse_now, spend};
 use crate::probes;
 
 /// A client that goes on sending after our last byte is listened to for this long and this much,
 /// so that it sees the answer and not a reset (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
+
+/// What a read of that takes of the task's turn ([`spend`]).
+const LINGER_LAP: u32 = 16;
+/// What a request takes of it that came before the one before it was answered.
+const PIPELINED_REQUEST: u32 = 8;
 
 /// When a drain begins, a request may be on its way; a connection that stays silent for so long has none.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
@@ -102,10 +107,13 @@ impl Connection {
     async fn run(&mut self) {
         let mut early = None;
         loop {
-            if early.is_none() {
+            if early.is_some() {
+                spend(PIPELINED_REQUEST).await;
+            } else {
                 match self.expect_request(&mut early).await {
                     Waited::Bytes => {}
                     Waited::Ended => return,
+                    Waited::TimedOut if self.requests == 0 => return self.context.stats.downstream_cx_first_byte_timeout.increment(),
                     Waited::TimedOut => return self.context.stats.downstream_cx_idle_timeout.increment(),
                     Waited::Draining => return self.context.stats.downstream_cx_drain_close.increment(),
                 }
@@ -130,6 +138,7 @@ impl Connection {
     /// readable until it was tried once, so readiness alone would not do.)
     async fn expect_request(&mut self, bytes: &mut Option<Buffer>) -> Waited {
         let idle_timeout = self.listener.http1.borrow().idle_timeout;
+        let idle_timeout = if self.requests == 0 { idle_timeout.min(self.listener.first_byte_timeout.get()) } else { idle_timeout };
         let left = self.expires().map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
         self.deadline.set(idle_timeout.min(left));
         let mut draining = false;
@@ -158,6 +167,7 @@ impl Connection {
             if left == 0 {
                 return;
             }
+            spend(LINGER_LAP).await;
         }
     }
 

@@ -42,6 +42,8 @@ pub enum Fault {
     /// A 101 that nobody asked for.
     UnexpectedUpgrade,
     ResponseTimeout,
+    /// A head began and did not end.
+    ResponseHeadTimeout,
     PerTryTimeout,
     // Either side's.
     StreamIdle,
@@ -100,6 +102,7 @@ impl Fault {
             Fault::TooManyInterimResponses => shape(502, "UPE", "too_many_interim_responses", "http_protocol_error"),
             Fault::UnexpectedUpgrade => shape(502, "UPE", "unexpected_upgrade", "http_upgrade_failed"),
             Fault::ResponseTimeout => shape(504, "UT", "response_timeout", "http_response_timeout"),
+            Fault::ResponseHeadTimeout => shape(504, "UT", "response_head_timeout", "http_response_timeout"),
             Fault::PerTryTimeout => shape(504, "UT", "per_try_timeout", "http_response_timeout"),
             Fault::StreamIdle => closing(504, "SI", "stream_idle", "http_response_timeout"),
             Fault::MaxDuration => closing(504, "DT", "max_stream_duration", "http_response_timeout"),
@@ -139,6 +142,7 @@ impl Fault {
             Fault::Response(refusal) => format!("The origin's response is malformed: {}", refusal.explanation()).into(),
             Fault::TooManyInterimResponses => "The origin sent too many interim responses.".into(),
             Fault::UnexpectedUpgrade => "The origin switched protocols without being asked.".into(),
+            Fault::ResponseHeadTimeout => "The head of the origin's response was not complete within response_headers_timeout.".into(),
             Fault::ResponseTimeout | Fault::PerTryTimeout => "The origin did not answer in time.".into(),
             Fault::StreamIdle => "Nothing moved for too long.".into(),
             Fault::MaxDuration => "The stream took longer than it may.".into(),

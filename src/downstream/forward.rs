@@ -15,7 +15,7 @@ use super::connection::{Connection, Next};
 use super::fault::Fault;
 use super::io::write_all;
 use super::retry::{Failure, Tries};
-use super::stream::{Exchange, Forward, consume};
+use super::stream::{Exchange, Forward, Position, consume};
 use crate::cluster::{Cluster, RequestPermit, Want};
 use crate::codec::framing::Framing;
 use crate::event_loop::coarse_now;
@@ -34,7 +34,7 @@ impl Exchange<'_> {
         if self.began.get() {
             return self.cut(fault);
         }
-        Box::pin(self.refuse(fault, forward.framing)).await
+        Box::pin(self.refuse(fault)).await
     }
 
     async fn try_forward(&mut self, forward: &mut Forward) -> Result<(Answered, UpstreamConnection, RequestPermit), Fault> {
@@ -101,6 +101,7 @@ impl Exchange<'_> {
             self.record.received.set(length);
             consume(&mut self.buffer, length as usize);
             forward.framing = Framing::None;
+            self.position.set(Position::AfterBody);
         }
     }
 
@@ -137,6 +138,8 @@ impl Exchange<'_> {
             idle_timeout: cluster_options.stream_idle_timeout,
             request_timeout: cluster_options.request_timeout,
             request_ended: Cell::new(None),
+            head_timeout: cluster_options.response_headers_timeout,
+            head_began: Cell::new(None),
             try_ends: cluster_options.per_try_timeout.map(|limit| Instant::now() + limit),
             try_ends_first: Cell::new(false),
             asked: Asked { kind: forward.kind, to: self.to, upgrade: forward.upgrade, expires },
@@ -158,17 +161,21 @@ impl Exchange<'_> {
                 }
             }
         } else {
-            let body = Body::new(forward.framing, forward.framing, self.options.max_request_headers, &self.options);
+            let body = Body::new(forward.framing, forward.framing, self.options.max_request_headers, false, &self.options);
             let relay = Relay {
                 event_loop: &context.event_loop,
                 deadline,
                 idle_timeout: cluster_options.stream_idle_timeout,
                 moved: &self.record.received,
+                began: &Cell::new(false),
             };
+            // From its first byte on, only the end of the upload says where the next request begins.
+            self.position.set(Position::Unknown);
             let upload = body.relay(client, upstream, &self.out, &mut self.buffer, &relay);
             let answered = answer.run(upstream, client);
             let sent = || {
                 uploaded.set(true);
+                self.position.set(Position::AfterBody);
                 answer.set_patience();
             };
             Box::pin(both_ways(upload, answered, sent)).await

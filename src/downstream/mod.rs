@@ -25,6 +25,7 @@ use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use connection::{Place, serve};
 pub use fault::{Fault, Shape};
@@ -32,7 +33,7 @@ pub use fault::{Fault, Shape};
 use crate::access_log::Log;
 use crate::cluster::{AddressRules, Clusters};
 use crate::codec::index::FieldIndex;
-use crate::config::{Config, Http1};
+use crate::config::{self, Config, Http1};
 use crate::drain::Drain;
 use crate::event_loop::EventLoop;
 use crate::filter::policy::Policy;
@@ -125,16 +126,23 @@ impl Context {
 /// One listener as its connections on one worker see it.
 pub struct Listener {
     pub name: String,
+    first_byte_timeout: Cell<Duration>,
     http1: RefCell<Rc<Http1>>,
 }
 
 impl Listener {
-    pub fn new(name: String, http1: Http1) -> Self {
-        Listener { name, http1: RefCell::new(Rc::new(http1)) }
+    pub fn new(config: &config::Listener) -> Self {
+        Listener {
+            name: config.name.clone(),
+            first_byte_timeout: Cell::new(config.first_byte_timeout),
+            http1: RefCell::new(Rc::new(config.http1.clone())),
+        }
     }
 
-    pub fn set_http1(&self, http1: Http1) {
-        *self.http1.borrow_mut() = Rc::new(http1);
+    /// Puts new options in force for exchanges that begin from now on.
+    pub fn reconfigure(&self, config: &config::Listener) {
+        self.first_byte_timeout.set(config.first_byte_timeout);
+        *self.http1.borrow_mut() = Rc::new(config.http1.clone());
     }
 
     fn http1(&self) -> Rc<Http1> {

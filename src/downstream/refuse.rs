@@ -4,7 +4,7 @@ use super::connection::Next;
 use super::fault::{Fault, Shape};
 use super::io::write_all;
 use super::reply::FaultReply;
-use super::stream::{Exchange, consume};
+use super::stream::{Exchange, Position, consume};
 use crate::codec::Refusal;
 use crate::codec::framing::Framing;
 use crate::drain::Phase;
@@ -12,17 +12,16 @@ use crate::upstream::count;
 
 impl Exchange<'_> {
     /// Tells the client of a fault, as far as it has got nothing yet.
-    pub(super) async fn refuse(&mut self, fault: Fault, framing: Framing) -> Next {
+    pub(super) async fn refuse(&mut self, fault: Fault) -> Next {
         if matches!(fault, Fault::ClientGone) {
             return self.cut(fault);
         }
         let fault = if self.context.drain.phase() == Phase::Expired { Fault::DrainTimeout } else { fault };
         self.count(&fault);
         let shape = fault.shape();
-        // What came behind a CONNECT was meant for a tunnel, and is no request.
-        let body_is_here = self.skip_body(framing) && !(self.is_connect && self.buffer.is_some());
         let shape = Shape { closes: shape.closes && !self.survives(&fault), ..shape };
-        self.to.keeps_alive &= body_is_here && !shape.closes;
+        // What a client sends behind a CONNECT is meant for the tunnel, whether it came already or not, and is no request.
+        self.to.keeps_alive &= self.skip_body() && !self.is_connect && !shape.closes;
         let detail = match fault {
             Fault::Denied => self.record.rule().to_owned(),
             Fault::AddressDenied { class, .. } => class.name().to_owned(),
@@ -37,8 +36,8 @@ impl Exchange<'_> {
         self.send_out().await
     }
 
-    pub(super) async fn answer_locally(&mut self, framing: Framing) -> Next {
-        self.to.keeps_alive &= self.skip_body(framing);
+    pub(super) async fn answer_locally(&mut self) -> Next {
+        self.to.keeps_alive &= self.skip_body();
         self.send_out().await
     }
 
@@ -84,7 +83,7 @@ impl Exchange<'_> {
             }
             Fault::Request(_) => stats.downstream_cx_protocol_error.increment(),
             Fault::HeadTimeout | Fault::BodyTimeout => stats.downstream_rq_timeout.increment(),
-            Fault::ResponseTimeout => {
+            Fault::ResponseTimeout | Fault::ResponseHeadTimeout => {
                 if let Some(cluster) = &self.record.cluster {
                     count!(cluster.counts(), upstream_rq_timeout);
                 }
@@ -93,13 +92,14 @@ impl Exchange<'_> {
         }
     }
 
-    /// Drops a body that nobody is going to read, when all of it is here; otherwise the connection
-    /// cannot be used again.
-    fn skip_body(&mut self, framing: Framing) -> bool {
-        match (framing, &self.buffer) {
-            (Framing::None, _) => true,
-            (Framing::Length(length), Some(held)) if length <= held.bytes().len() as u64 => {
+    /// Drops a body that nobody is going to read, when all of it is here. Whether what follows is the next request; the
+    /// connection cannot be used again otherwise.
+    fn skip_body(&mut self) -> bool {
+        match (self.position.get(), &self.buffer) {
+            (Position::AfterBody | Position::BeforeBody(Framing::None), _) => true,
+            (Position::BeforeBody(Framing::Length(length)), Some(held)) if length <= held.bytes().len() as u64 => {
                 consume(&mut self.buffer, length as usize);
+                self.position.set(Position::AfterBody);
                 true
             }
             _ => false,

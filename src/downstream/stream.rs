@@ -18,7 +18,7 @@ use crate::codec::framing::Framing;
 use crate::codec::head::{HeadScanner, skip_empty_lines};
 use crate::codec::request::Request;
 use crate::codec::response::RequestKind;
-use crate::codec::target::{AbsoluteTarget, Target};
+use crate::codec::target::{AbsoluteTarget, Target, without_userinfo};
 use crate::config::Http1;
 use crate::event_loop::{Buffer, ScratchVec};
 use crate::filter::policy::Ask;
@@ -32,14 +32,14 @@ pub(super) fn exchange(connection: &mut Connection, buffer: Option<Buffer>) -> i
         let head = match exchange.expect_head().await {
             Ok(Some(head)) => head,
             Ok(None) => return Next::Cut { reset: false },
-            Err(fault) => return Box::pin(exchange.refuse(fault, Framing::None)).await,
+            Err(fault) => return Box::pin(exchange.refuse(fault)).await,
         };
         // What is rare is boxed, so that the common way stays small.
         match exchange.plan(head) {
             Ok(Plan::Forward(mut forward)) => exchange.forward(&mut forward).await,
             Ok(Plan::Connect(cluster)) => Box::pin(exchange.connect(cluster)).await,
-            Ok(Plan::Answered { framing }) => Box::pin(exchange.answer_locally(framing)).await,
-            Err((fault, framing)) => Box::pin(exchange.refuse(fault, framing)).await,
+            Ok(Plan::Answered) => Box::pin(exchange.answer_locally()).await,
+            Err(fault) => Box::pin(exchange.refuse(fault)).await,
         }
     }
 }
@@ -50,9 +50,19 @@ enum Plan {
     Forward(Forward),
     Connect(Rc<Cluster>),
     /// The answer, our own, stands in `Exchange::out`.
-    Answered {
-        framing: Framing,
-    },
+    Answered,
+}
+
+/// How much of the client's request has been taken from `Exchange::buffer`. What follows is a request only behind the whole
+/// of it, so this decides whether a connection outlives a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Position {
+    /// The head is taken, and of the body nothing.
+    BeforeBody(Framing),
+    /// Somewhere in the message, or it cannot be told where the message ends.
+    Unknown,
+    /// All of it is taken.
+    AfterBody,
 }
 
 /// What forwarding must know of a request once its head is gone.
@@ -83,6 +93,7 @@ pub(super) struct Exchange<'c> {
     /// The head on its way out.
     pub out: ScratchVec,
     pub to: To,
+    pub position: Cell<Position>,
     pub is_connect: bool,
     /// Whether the client has got a byte of the final answer.
     pub began: Cell<bool>,
@@ -98,6 +109,7 @@ impl<'c> Exchange<'c> {
             options: connection.listener.http1(),
             out: context.event_loop.scratch.lend(),
             to: To { minor_version: 1, is_head: false, keeps_alive: false },
+            position: Cell::new(Position::Unknown),
             is_connect: false,
             began: Cell::new(false),
             buffer,
@@ -153,7 +165,7 @@ impl<'c> Exchange<'c> {
     }
 
     /// Reads the head in the buffer and decides: everything here is done without waiting.
-    fn plan(&mut self, length: usize) -> Result<Plan, (Fault, Framing)> {
+    fn plan(&mut self, length: usize) -> Result<Plan, Fault> {
         let mut buffer = self.buffer.take();
         let plan = self.plan_for(&buffer.as_ref().map_or(&[][..], Buffer::bytes)[..length]);
         consume(&mut buffer, length);
@@ -161,39 +173,45 @@ impl<'c> Exchange<'c> {
         plan
     }
 
-    fn plan_for(&mut self, head: &[u8]) -> Result<Plan, (Fault, Framing)> {
+    fn plan_for(&mut self, head: &[u8]) -> Result<Plan, Fault> {
         self.connection.requests += 1;
         self.record.heads_received = head.len() as u32;
         self.context.stats.downstream_rq_total.increment();
         let context = self.context.clone();
         let mut fields = context.fields.borrow_mut();
         let options = self.options.clone();
+        // Known before anything else of it is, since it decides what the bytes behind a refused head are.
+        self.is_connect = head.starts_with(b"CONNECT ");
         let request = match Request::parse(head, &options, &mut fields) {
             Ok(request) => request,
             Err(refusal) => {
                 // For the log, as far as it can be told.
                 let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
                 let mut words = line.splitn(3, |&byte| byte == b' ');
-                self.record.set_request(words.next().unwrap_or_default(), words.next().unwrap_or_default(), 1);
+                let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+                self.record.set_request(method, &without_userinfo(target), 1);
                 if options.override_stream_error_on_invalid_http_message
                     && refusal.leaves_framing_certain()
                     && let Some((framing, keeps_alive)) = Request::framing(head, &options, &mut fields)
                 {
+                    self.position.set(Position::BeforeBody(framing));
                     self.to.keeps_alive = keeps_alive && self.connection.may_go_on();
-                    return Err((Fault::Request(refusal), framing));
                 }
-                return Err((Fault::Request(refusal), Framing::None));
+                return Err(Fault::Request(refusal));
             }
         };
-        self.record.set_request(request.method, request.target_text, request.minor_version);
+        let shown = match request.target {
+            Target::Origin => without_userinfo(request.target_text),
+            _ => request.target_text.into(),
+        };
+        self.record.set_request(request.method, &shown, request.minor_version);
         self.to = To {
             minor_version: request.minor_version,
             is_head: request.method == b"HEAD",
             keeps_alive: request.keeps_alive() && self.connection.may_go_on(),
         };
-        self.is_connect = request.method == b"CONNECT";
-        let framing = request.framing;
-        self.decide(&request).map_err(|fault| (fault, framing))
+        self.position.set(Position::BeforeBody(request.framing));
+        self.decide(&request)
     }
 
     fn decide(&mut self, request: &Request<'_>) -> Result<Plan, Fault> {
@@ -246,7 +264,7 @@ impl<'c> Exchange<'c> {
         to.keeps_alive &= request.framing == Framing::None;
         self.to = to;
         reply.write(to, &self.options, &self.context.event_loop.clock.http_date(), &mut self.out);
-        Ok(Plan::Answered { framing: request.framing })
+        Ok(Plan::Answered)
     }
 
     fn choose_cluster(&mut self, authority: &Authority) -> Result<Rc<Cluster>, Fault> {

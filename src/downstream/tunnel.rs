@@ -20,7 +20,7 @@ use crate::event_loop::{Buffer, Deadline, EventLoop, Pipe};
 /// A direction that fills a buffer this often in a row is bulk.
 const FULL_READS_BEFORE_SPLICE: u8 = 2;
 /// Turns of one direction before other connections get theirs.
-const TURNS: u32 = 16;
+const TURNS: u32 = 8;
 
 /// How a tunnel ended.
 #[derive(Debug)]
