@@ -7,6 +7,7 @@
 mod kit;
 
 mod crowds;
+mod fairness;
 mod life;
 mod mishaps;
 mod names;

@@ -105,6 +105,35 @@ fn a_client_that_stops_reading() {
     proxy.wait_for_descriptors(descriptors);
 }
 
+/// What a connection holds at most, as ARCHITECTURE.md has it: a body's buffer is small where its sink is behind.
+#[test]
+fn many_clients_that_never_read() {
+    const CLIENTS: usize = 100;
+    let proxy = Proxy::start();
+    let origin = Origin::listen();
+    warm(&proxy);
+    let memory = proxy.resident_memory();
+    let block = vec![b'x'; 1 << 16];
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = proxy.client();
+        client.shrink_receive_buffer();
+        client.send(get(&origin.authority(), "/"));
+        let mut upstream = origin.accept();
+        upstream.expect_request();
+        upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n");
+        clients.push((client, upstream));
+    }
+    let mut idle = 0;
+    while idle < 3 {
+        let taken: usize = clients.iter_mut().map(|(_, upstream)| upstream.send_what_fits(&block)).sum();
+        idle = if taken == 0 { idle + 1 } else { 0 };
+        thread::sleep(Duration::from_millis(5));
+    }
+    let each = proxy.resident_memory().saturating_sub(memory) / CLIENTS as u64;
+    assert!(each < 100 << 10, "{each} bytes for each client that never reads");
+}
+
 #[test]
 fn an_origin_that_stops_reading() {
     let proxy = Proxy::builder().cluster("stream_idle_timeout = \"500ms\"").start();

@@ -81,6 +81,29 @@ fn in_chunk(text: &str) -> String {
 /// A smuggled request of a fixed length.
 const FIXED: &str = "GET /smuggled HTTP/1.1\r\nHost: evil.test\r\n\r\n";
 
+/// Not even of a request that is refused.
+#[test]
+fn passwords_stay_out_of_the_log() {
+    let proxy = Proxy::start();
+    let targets = [
+        "GET http://user:s3cret@example.org/",
+        "CONNECT user:s3cret@example.org:443",
+        "GET //user:s3cret@example.org/",
+        "GET http:user:s3cret@example.org/",
+    ];
+    for request in targets {
+        let mut client = proxy.client();
+        client.send(format!("{request} HTTP/1.1\r\nHost: example.org\r\n\r\n"));
+        let reply = client.expect_response();
+        assert_eq!(reply.head.status(), 400);
+        assert!(!format!("{:?}{}", reply.head, String::from_utf8_lossy(&reply.body)).contains("s3cret"), "{:?}", reply.head);
+    }
+    let entries: Vec<_> = proxy.access_log().take(targets.len()).collect();
+    for entry in entries {
+        assert!(entry.text("target").contains("***@example.org") && !format!("{entry:?}").contains("s3cret"), "{entry:?}");
+    }
+}
+
 #[test]
 fn disagreement_on_the_length() {
     attacks([

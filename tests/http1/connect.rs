@@ -259,8 +259,21 @@ fn an_unreachable_target() {
                 let reply = scene.client().expect_response();
                 assert_eq!(reply.head.status(), 502, "{:?}", reply.head);
                 assert!(reply.head.start_line().contains("connection_refused"), "clients show the phrase only: {:?}", reply.head);
+                assert!(reply.head.lists("connection", "close"), "what comes next is meant for the tunnel: {:?}", reply.head);
             })
-            .goes_on(),
+            .client_closes(),
+        case("RFC 9110 section 9.3.6: nor are bytes that come after the answer")
+            .step(|scene| {
+                let port = Origin::listen().port();
+                scene.client().send(format!("CONNECT 127.0.0.1:{port} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"));
+                assert_eq!(scene.client().expect_response().head.status(), 502);
+                let request = scene.fill(GET.as_bytes());
+                scene.client().send_if_open(request).half_close();
+                let (rest, _) = scene.client().read_to_end();
+                assert!(rest.is_empty(), "tunnel bytes were answered: {}", crate::kit::dump(&rest));
+            })
+            .client_closes()
+            .origin_gets_nothing(),
         case("RFC 9110 section 9.3.6: early bytes behind a failed CONNECT are not taken for a request")
             .step(|scene| {
                 let port = Origin::listen().port();
@@ -276,6 +289,29 @@ fn an_unreachable_target() {
             .client_closes()
             .origin_gets_nothing(),
     ]);
+}
+
+/// The method is known even where the rest of the head is refused.
+#[test]
+fn a_malformed_one_where_invalid_messages_are_survived() {
+    let proxy = Proxy::builder().http1("override_stream_error_on_invalid_http_message = true").start();
+    run(
+        &proxy,
+        ["CONNECT a..b:443 HTTP/1.1\r\nHost: a\r\n", "CONNECT {origin} HTTP/1.1\r\n", "CONNECT user:pw@{origin} HTTP/1.1\r\nHost: a\r\n"]
+            .map(|head| {
+                case(format!("RFC 9110 section 9.3.6: {}", head.lines().next().unwrap_or("")))
+                    .step(move |scene| {
+                        let bytes = scene.fill(format!("{head}\r\n{GET}").as_bytes());
+                        scene.client().send(bytes);
+                        assert_eq!(scene.client().expect_response().head.status(), 400);
+                        scene.client().half_close();
+                        let (rest, _) = scene.client().read_to_end();
+                        assert!(rest.is_empty(), "tunnel bytes were answered: {}", crate::kit::dump(&rest));
+                    })
+                    .client_closes()
+                    .origin_gets_nothing()
+            }),
+    );
 }
 
 /// Which ports may be tunnelled is policy; that of mail is not open by default.

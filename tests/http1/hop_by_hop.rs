@@ -1,7 +1,7 @@
 //! What ends at the proxy, what it adds, and what counts hops (RFC 9110 sections 7.6 and 11.7).
 
 use crate::catalogue::{Case, GET, GET_FORWARDED, OK, OK_FORWARDED, case, get, get_forwarded, passes, refuses, response, run};
-use crate::kit::Proxy;
+use crate::kit::{Origin, Proxy};
 
 /// A GET whose further fields arrive as `forwarded`.
 fn stripped(name: impl Into<String>, fields: &str, forwarded: &str) -> Case {
@@ -290,6 +290,29 @@ fn via_settings() {
             "GET / HTTP/1.1\r\nHost: {origin}\r\n\r\n",
         )],
     );
+}
+
+/// Each draws a name of its own, so that one behind another is no loop, and a loop is one.
+#[test]
+fn a_proxy_behind_a_proxy() {
+    let (first, second) = (Proxy::builder().without("http1").start(), Proxy::builder().without("http1").start());
+    let origin = Origin::listen();
+    let get = |via: &str| format!("GET http://{0}/ HTTP/1.1\r\nHost: {0}\r\n{via}\r\n", origin.authority());
+    let via = |proxy: &Proxy, before: &str| {
+        let mut client = proxy.client();
+        client.send(get(before));
+        let mut upstream = origin.accept();
+        let request = upstream.expect_request();
+        upstream.send(OK);
+        assert_eq!(client.expect_response().head.status(), 200);
+        request.head.fields("via").into_iter().map(|via| format!("Via: {via}\r\n")).collect::<String>()
+    };
+    let once = via(&first, "");
+    let twice = via(&second, &once);
+    assert!(once.starts_with("Via: 1.1 outrider-") && twice.starts_with(&once) && twice.matches("outrider-").count() == 2, "{twice}");
+    let mut client = first.client();
+    client.send(get(&twice));
+    assert_eq!(client.expect_response().head.status(), 508);
 }
 
 /// RFC 9110 section 7.6.2.

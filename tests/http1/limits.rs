@@ -257,7 +257,8 @@ fn connections() {
             case("RFC 9112 section 9.5: idle_timeout: one that never asked, too").client_gets_end(),
         ],
     );
-    assert_eq!(proxy.stats("http.downstream_cx_idle_timeout"), 2);
+    assert_eq!(proxy.stats("http.downstream_cx_idle_timeout"), 1);
+    assert_eq!(proxy.stats("http.downstream_cx_first_byte_timeout"), 1);
 
     let proxy = Proxy::builder().http1("max_requests_per_connection = 2").start();
     run(
@@ -286,4 +287,64 @@ fn connections() {
     let (_one, _two) = (proxy.tunnel(&origin.authority()), proxy.tunnel(&origin.authority()));
     proxy.client().expect_end();
     assert_eq!(proxy.stats("listener.downstream_cx_overflow"), 1, "the third connection is closed at accept");
+}
+
+/// Every field is compared with every option, so there are few of the latter.
+#[test]
+fn connection_options() {
+    let options =
+        |count: usize| format!("Connection: {}\r\n", (0..count).map(|number| format!("x-{number}")).collect::<Vec<_>>().join(", "));
+    let names = options(27_000);
+    run(
+        &Proxy::start(),
+        [
+            passes("32 options", get(&options(32)), get_forwarded("")),
+            refuses("33 options", get(&options(33)), 431, "too_many_connection_options"),
+            refuses("33 options in several fields", get(&options(11).repeat(3)), 431, "too_many_connection_options"),
+            refuses("thousands of options", get(&format!("{}\r\n", &names[..50_000])), 431, "too_many_connection_options"),
+            case("33 options in a response")
+                .client(GET)
+                .origin_gets(GET_FORWARDED)
+                .origin(response(&format!("{}Content-Length: 0\r\n", options(33)), ""))
+                .fault(502, "too_many_connection_options", "UPE", "http_protocol_error")
+                .origin_gets_end(),
+        ],
+    );
+}
+
+/// A head that never ends is no sign of life.
+#[test]
+fn a_response_head_that_drips() {
+    let proxy = Proxy::builder().cluster("response_headers_timeout = \"200ms\"\nstream_idle_timeout = \"30s\"").start();
+    let origin = Origin::listen();
+    let mut client = proxy.client();
+    client.send(format!("GET http://{0}/ HTTP/1.1\r\nHost: {0}\r\n\r\n", origin.authority()));
+    let mut upstream = origin.accept();
+    upstream.expect_request();
+    let dripping = thread::spawn(move || {
+        upstream.send_if_open("HTTP/1.1 200 OK\r\nX: ");
+        while upstream.peek().1.is_none() {
+            upstream.send_if_open("x");
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let reply = client.expect_response();
+    assert_eq!(reply.head.status(), 504, "{:?}", reply.head);
+    assert!(reply.head.start_line().contains("response_head_timeout"), "{:?}", reply.head);
+    assert_eq!(proxy.stats("cluster.upstream_rq_timeout"), 1);
+    dripping.join().expect("sees the end");
+}
+
+/// Nobody has said what it wants a place for.
+#[test]
+fn a_client_that_says_nothing() {
+    let proxy = Proxy::builder().with("listener", "first_byte_timeout = \"100ms\"").start();
+    let mut client = proxy.client();
+    client.expect_eof();
+    assert_eq!(proxy.wait_for_stat("http.downstream_cx_first_byte_timeout", |count| count > 0), 1);
+    // One that has made a request may wait for as long as idle_timeout says.
+    let mut client = proxy.client();
+    client.send("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").expect_response();
+    proxy.client().expect_eof();
+    assert_eq!(client.peek().1, None);
 }

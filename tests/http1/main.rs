@@ -14,6 +14,7 @@ mod catalogue;
 mod attacks;
 mod chunked;
 mod connect;
+mod desync;
 mod fields;
 mod framing;
 mod hop_by_hop;

@@ -201,6 +201,25 @@ fn streams_that_stand_still() {
     );
 }
 
+/// As long as the client has got nothing, it can be told.
+#[test]
+fn a_body_that_is_malformed_from_its_beginning() {
+    let chunked = |body: &str| response("Transfer-Encoding: chunked\r\n", body);
+    run(
+        &Proxy::start(),
+        [("x\r\n", "invalid_chunk_size"), ("1\r\nab\r\n", "invalid_chunk_end"), ("1;\x01\r\n", "invalid_chunk_extension")].map(
+            |(body, reason)| {
+                case(format!("RFC 9112 section 7.1: {reason} with the head"))
+                    .client(GET)
+                    .origin_gets(GET_FORWARDED)
+                    .origin(chunked(body))
+                    .fault(502, reason, "UPE", "http_protocol_error")
+                    .origin_gets_end()
+            },
+        ),
+    );
+}
+
 #[test]
 fn streams_that_last_too_long() {
     let proxy = Proxy::builder().cluster("max_stream_duration = \"500ms\"").start();

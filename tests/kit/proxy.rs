@@ -53,6 +53,7 @@ impl Proxy {
         // A resolver that refuses at once, lest a forgotten name go out to the network.
         ProxyBuilder { tables: Vec::new(), more: String::new(), log_level: None, environment: Vec::new() }
             .with("server", "workers = 1\ndrain_timeout = \"5s\"")
+            .with("http1", "via = \"outrider\"")
             .with("listener", "name = \"test\"\naddresses = [\"127.0.0.1:0\"]")
             .with("dns", "servers = [\"udp://127.0.0.1:1\"]")
             .with("addresses", "allow = [\"127.0.0.0/8\", \"::1/128\"]")
