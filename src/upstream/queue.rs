@@ -9,28 +9,39 @@ use tokio::sync::Notify;
 
 /// In the order in which they came; the first alone looks for a connection, and when it leaves, the next.
 #[derive(Default)]
-pub struct Queue(RefCell<VecDeque<Rc<Notify>>>);
+pub struct Queue(RefCell<Turns>);
+
+#[derive(Default)]
+struct Turns {
+    /// A place whose turn has left before it came up is empty until then.
+    calls: VecDeque<Option<Rc<Notify>>>,
+    /// The number of the first place.
+    first: u64,
+}
 
 /// A place in the queue, left when it is dropped.
 pub struct Turn<'q> {
     queue: &'q Queue,
     call: Rc<Notify>,
+    number: u64,
 }
 
 impl Queue {
     pub fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+        self.0.borrow().calls.is_empty()
     }
 
     pub fn join(&self) -> Turn<'_> {
         let call = Rc::new(Notify::new());
-        self.0.borrow_mut().push_back(call.clone());
-        Turn { queue: self, call }
+        let mut turns = self.0.borrow_mut();
+        turns.calls.push_back(Some(call.clone()));
+        let number = turns.first + turns.calls.len() as u64 - 1;
+        Turn { queue: self, call, number }
     }
 
     /// Has the first one look: a connection was given back, or is gone.
     pub(crate) fn call_first(&self) {
-        if let Some(first) = self.0.borrow().front() {
+        if let Some(Some(first)) = self.0.borrow().calls.front() {
             first.notify_one();
         }
     }
@@ -48,19 +59,25 @@ impl Turn<'_> {
     }
 
     fn is_first(&self) -> bool {
-        self.queue.0.borrow().front().is_some_and(|first| Rc::ptr_eq(first, &self.call))
+        self.queue.0.borrow().first == self.number
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let was_first = self.is_first();
-        let mut calls = self.queue.0.borrow_mut();
-        calls.retain(|call| !Rc::ptr_eq(call, &self.call));
-        if calls.is_empty() {
-            *calls = VecDeque::new();
+        let mut turns = self.queue.0.borrow_mut();
+        let index = (self.number - turns.first) as usize;
+        turns.calls[index] = None;
+        // The first place is never empty, and so each is passed once.
+        while let Some(None) = turns.calls.front() {
+            turns.calls.pop_front();
+            turns.first += 1;
         }
-        drop(calls);
+        if turns.calls.is_empty() {
+            turns.calls = VecDeque::new();
+        }
+        drop(turns);
         if was_first {
             self.queue.call_first();
         }
@@ -93,6 +110,25 @@ mod tests {
         drop(first);
         assert!(is_to_look(&third));
         drop(third);
+        assert!(queue.is_empty());
+    }
+
+    #[tokio::test]
+    async fn those_who_leave_before_their_turn_are_passed() {
+        let queue = Queue::default();
+        let mut turns: Vec<_> = (0..100).map(|_| queue.join()).collect();
+        let (last, first) = (turns.pop().unwrap(), turns.remove(0));
+        // From behind, as they would if they gave up all at once.
+        while let Some(turn) = turns.pop() {
+            drop(turn);
+        }
+        assert!(!is_to_look(&last));
+        drop(first);
+        assert!(is_to_look(&last));
+        let newest = queue.join();
+        drop(last);
+        assert!(is_to_look(&newest));
+        drop(newest);
         assert!(queue.is_empty());
     }
 }
