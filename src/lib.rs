@@ -21,6 +21,10 @@ pub mod upstream;
 
 pub mod dns;
 
+pub mod clients;
+
+pub mod eviction;
+
 pub mod access_log;
 
 pub mod matcher;

@@ -1,41 +1,52 @@
 //! The clusters that one worker knows.
 
 use std::cell::{Cell, RefCell};
-use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hashbrown::HashTable;
 use tokio::sync::Notify;
 
+use super::directory::NoRoom;
 use super::options::Options;
-use super::{Cluster, Directory, Full, Household, Shared};
+use super::shelf::Shelf;
+use super::{Cluster, Directory, Household, Shared, Unavailable};
+use crate::clients::{Account, Share};
 use crate::codec::authority::{Authority, Host};
 use crate::config::{self, ClusterOptions, Config};
 use crate::dns;
+use crate::event_loop::coarse_now;
 use crate::stats::WorkerStats;
 
 /// How often idle connections and clusters are looked at.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Clusters that a sweep looks at before others have their turn.
+const SWEEP_PART: usize = 256;
+/// Connections that a worker closes in one turn; the rest waits for the next occasion.
+const CLOSED_AT_ONCE: usize = 256;
+/// Other workers are called no more often than this, however much this one is short of.
+const CALL_INTERVAL: Duration = Duration::from_millis(1);
+/// Clusters dropped for one call.
+const DROPPED_AT_ONCE: usize = 256;
+/// Of those made for a client that has too many.
+const DROPPED_FOR_CLIENT: usize = 8;
 
 /// Made on demand, found by authority, forgotten when idle.
 pub struct Clusters {
     worker: usize,
     household: Rc<Household>,
-    table: RefCell<HashTable<Rc<Cluster>>>,
-    /// Keyed afresh per worker, so that nobody can choose names that collide.
-    hasher: foldhash::fast::RandomState,
+    table: RefCell<Shelf>,
     dns: Arc<dns::Directory>,
     stats: Arc<WorkerStats>,
     options: RefCell<Options<Rc<ClusterOptions>>>,
     addresses: RefCell<config::Addresses>,
     max_hosts: Cell<usize>,
+    max_hosts_per_client: Cell<usize>,
     host_ttl: Cell<Duration>,
     /// Counts the uses of all clusters.
     uses: Cell<u64>,
-    /// Clusters that may be made before the next search for unused ones.
-    room: Cell<usize>,
+    next_call: Cell<Option<Instant>>,
+    next_call_for_client: Cell<Option<Instant>>,
     /// Shortages of descriptors that were heard of.
     shortages: Cell<u64>,
     not_empty: Notify,
@@ -51,30 +62,30 @@ impl Clusters {
                 directory,
             }),
             table: RefCell::default(),
-            hasher: foldhash::fast::RandomState::default(),
             dns,
             stats,
             options: RefCell::new(Options::new(&config.cluster)),
             addresses: RefCell::new(config.addresses.clone()),
             max_hosts: Cell::new(config.dns.max_hosts),
+            max_hosts_per_client: Cell::new(config.dns.max_hosts_per_client),
             host_ttl: Cell::new(config.dns.host_ttl),
             uses: Cell::new(0),
-            room: Cell::new(0),
+            next_call: Cell::default(),
+            next_call_for_client: Cell::default(),
             shortages: Cell::new(0),
             not_empty: Notify::new(),
         }
     }
 
-    /// The cluster of an authority, made when it is asked for first.
+    /// The cluster of an authority, made when it is asked for first, and then for `client`.
     ///
     /// # Errors
-    /// When there are too many names, and all in use.
-    pub fn get(&self, authority: &Authority) -> Result<Rc<Cluster>, dns::Error> {
-        let hash = self.hasher.hash_one(authority);
-        let known = self.table.borrow().find(hash, |cluster| cluster.authority == *authority).cloned();
+    /// When there are too many names, over all or because of this client, and all in use.
+    pub fn get(&self, authority: &Authority, client: &Arc<Account>) -> Result<Rc<Cluster>, Unavailable> {
+        let known = self.table.borrow().find(authority).cloned();
         let cluster = match known {
             Some(cluster) => cluster,
-            None => self.make(authority, hash)?,
+            None => self.make(authority, client)?,
         };
         let uses = self.uses.get() + 1;
         self.uses.set(uses);
@@ -82,21 +93,20 @@ impl Clusters {
         Ok(cluster)
     }
 
-    fn make(&self, authority: &Authority, hash: u64) -> Result<Rc<Cluster>, dns::Error> {
-        if self.table.borrow().len() >= self.max_hosts.get() || self.household.directory.is_crowded() {
-            self.make_room();
-        }
-        let directory = &self.household.directory;
-        let joined = self.join(authority).or_else(|Full| {
-            self.drop_unused(self.eighth());
-            directory.call_all();
-            self.join(authority)
+    fn make(&self, authority: &Authority, client: &Arc<Account>) -> Result<Rc<Cluster>, Unavailable> {
+        self.make_room(client);
+        let joined = self.join(authority, client).or_else(|lack| {
+            match lack {
+                NoRoom::Full => self.drop_unused(),
+                NoRoom::ClientFull => self.drop_unused_of(client),
+            }
+            self.join(authority, client)
         });
-        let (shared, host) = joined.map_err(|Full| directory.count_overflow())?;
+        let (shared, host) = joined.map_err(|lack| self.refusal(lack))?;
         let options = self.options.borrow().of(&authority.host);
         let cluster = Rc::new(Cluster::new(shared, self.worker, self.household.clone(), host, options, &self.stats));
         let mut table = self.table.borrow_mut();
-        table.insert_unique(hash, cluster.clone(), |cluster| self.hasher.hash_one(cluster.authority));
+        table.insert(cluster.clone());
         if table.len() == 1 {
             self.not_empty.notify_one();
         }
@@ -104,39 +114,68 @@ impl Clusters {
     }
 
     /// A place in the directory of clusters, and one in that of names, which has the same bound.
-    fn join(&self, authority: &Authority) -> Result<(Arc<Shared>, Option<Arc<dns::Host>>), Full> {
+    fn join(&self, authority: &Authority, client: &Arc<Account>) -> Result<(Arc<Shared>, Option<Arc<dns::Host>>), NoRoom> {
         let directory = &self.household.directory;
-        let shared = directory.join(authority)?;
+        let shared = directory.join(authority, client, self.max_hosts_per_client.get())?;
         match &authority.host {
             Host::Address(_) => Ok((shared, None)),
             Host::Name(name) => match self.dns.host(name) {
                 Ok(host) => Ok((shared, Some(host))),
                 Err(_) => {
                     directory.leave(&shared);
-                    Err(Full)
+                    Err(NoRoom::Full)
                 }
             },
         }
     }
 
-    /// Drops the eighth that was used longest ago, and then lets as many be made without looking
-    /// again: a stream of names that never come back costs each of them next to nothing. A worker
-    /// with less than its share has the others do so.
-    fn make_room(&self) {
-        if let Some(room) = self.room.get().checked_sub(1) {
-            self.room.set(room);
-            return;
+    fn refusal(&self, lack: NoRoom) -> Unavailable {
+        match lack {
+            NoRoom::Full => {
+                self.household.directory.count_overflow();
+                Unavailable::Dns(dns::Error::Overflow)
+            }
+            NoRoom::ClientFull => {
+                self.stats.clusters_client_overflow.increment();
+                Unavailable::ClientOverflow(Share::Destinations)
+            }
         }
-        if self.surplus() > 0 {
-            self.drop_unused(self.eighth());
-        } else {
-            self.household.directory.call_all();
-        }
-        self.room.set(self.eighth() - 1);
     }
 
-    fn eighth(&self) -> usize {
-        (self.table.borrow().len() / 8).max(1)
+    /// Lets go of a cluster for the one that is to be made, where there are nearly as many as there may be: a stream of names
+    /// that never come back costs each of them a few looks. A worker with less than its share has the others do so.
+    fn make_room(&self, client: &Arc<Account>) {
+        let directory = &self.household.directory;
+        if directory.is_crowded() {
+            if self.surplus() > 0 {
+                self.drop_unused();
+            } else {
+                self.call_others();
+            }
+        }
+        // Some are left for the time until the other workers have heard of it.
+        let max = self.max_hosts_per_client.get();
+        if client.has(Share::Destinations) >= max - (max / 8).max(1) {
+            self.drop_unused_of(client);
+        }
+    }
+
+    fn drop_unused(&self) {
+        if !self.table.borrow_mut().drop_unused() {
+            self.call_others();
+        }
+    }
+
+    fn drop_unused_of(&self, client: &Arc<Account>) {
+        if !self.table.borrow_mut().drop_unused_of(client) && is_due(&self.next_call_for_client) {
+            self.household.directory.make_room_for(client);
+        }
+    }
+
+    fn call_others(&self) {
+        if is_due(&self.next_call) {
+            self.household.directory.call_all();
+        }
     }
 
     /// How many clusters this worker has past its share, if it makes one more. The shares together
@@ -145,25 +184,6 @@ impl Clusters {
         let shares = self.max_hosts.get() - self.max_hosts.get() / 8;
         let share = (shares / self.household.directory.workers()).max(1);
         (self.table.borrow().len() + 1).saturating_sub(share)
-    }
-
-    /// Drops up to `count` clusters, those first that were used longest ago, but never one in use.
-    fn drop_unused(&self, count: usize) {
-        if count == 0 {
-            return;
-        }
-        let mut table = self.table.borrow_mut();
-        let mut unused: Vec<Rc<Cluster>> = table.iter().filter(|cluster| Rc::strong_count(cluster) == 1).cloned().collect();
-        if count < unused.len() {
-            unused.select_nth_unstable_by_key(count, |cluster| cluster.last_use.get());
-            unused.truncate(count);
-        }
-        for cluster in &unused {
-            let hash = self.hasher.hash_one(cluster.authority);
-            if let Ok(entry) = table.find_entry(hash, |other| Rc::ptr_eq(other, cluster)) {
-                entry.remove();
-            }
-        }
     }
 
     /// Closes idle connections until there are an eighth less than there may be, those of clusters
@@ -198,19 +218,27 @@ impl Clusters {
             self.table.borrow().iter().for_each(|cluster| cluster.change_terms());
         }
         self.max_hosts.set(config.dns.max_hosts);
+        self.max_hosts_per_client.set(config.dns.max_hosts_per_client);
         self.host_ttl.set(config.dns.host_ttl);
         self.household.max_idle_connections.set(config.cluster.max_idle_connections_per_worker);
         self.household.too_many_idle.notify_one();
     }
 
-    /// Drops every idle connection, at once here and soon on the other workers: descriptors are short.
+    /// Drops idle connections, at once here and soon on the other workers: descriptors are short.
     pub fn close_idle(&self) {
         self.clear_idle();
         self.household.directory.tell_shortage();
     }
 
+    /// As many as one turn allows; who is still short of descriptors says so again.
     fn clear_idle(&self) {
-        self.table.borrow().iter().for_each(|cluster| cluster.clear());
+        let mut budget = if self.stats.upstream_cx_idle.get() > 0 { CLOSED_AT_ONCE } else { 0 };
+        for cluster in self.table.borrow().iter() {
+            if budget == 0 {
+                break;
+            }
+            budget -= cluster.shed(budget);
+        }
     }
 
     /// Keeps house for as long as the worker runs; sleeps while there are no clusters.
@@ -224,7 +252,7 @@ impl Clusters {
             }
             tokio::select! {
                 () = tokio::time::sleep_until(next_sweep) => {
-                    self.sweep(Instant::now());
+                    self.sweep(Instant::now()).await;
                     next_sweep = tokio::time::Instant::now() + SWEEP_INTERVAL;
                 }
                 () = directory.called(self.worker) => self.heed_calls(),
@@ -235,31 +263,62 @@ impl Clusters {
 
     /// Another worker is short of something.
     fn heed_calls(&self) {
-        let shortages = self.household.directory.shortages();
-        if self.shortages.replace(shortages) != shortages {
+        let directory = &self.household.directory;
+        let asked = directory.asked(self.worker);
+        let shortages = directory.shortages();
+        if self.shortages.replace(shortages) != shortages || asked.all {
             self.clear_idle();
         }
-        self.table.borrow().iter().for_each(|cluster| cluster.heed_reclaims());
-        if self.household.directory.is_crowded() {
-            self.drop_unused(self.surplus().min(self.eighth()));
+        let mut table = self.table.borrow_mut();
+        for shared in &asked.reclaims {
+            if let Some(cluster) = table.find(shared.authority()) {
+                cluster.shed(CLOSED_AT_ONCE);
+            }
+        }
+        for client in &asked.clients {
+            let _ = (0..DROPPED_FOR_CLIENT).take_while(|_| table.drop_unused_of(client)).count();
+        }
+        drop(table);
+        if directory.is_crowded() {
+            let count = self.surplus().min(DROPPED_AT_ONCE);
+            let _ = (0..count).take_while(|_| self.table.borrow_mut().drop_unused()).count();
         }
     }
 
-    fn sweep(&self, now: Instant) {
-        let ttl = self.host_ttl.get();
-        self.room.set(0);
-        let mut table = self.table.borrow_mut();
-        table.retain(|cluster| {
-            cluster.sweep(now);
-            Rc::strong_count(cluster) > 1 || !cluster.is_idle(now, ttl)
-        });
-        if table.is_empty() {
-            *table = HashTable::new();
-        } else if table.capacity() > 64 && table.len() < table.capacity() / 4 {
-            let room = table.len() * 2;
-            table.shrink_to(room, |cluster| self.hasher.hash_one(cluster.authority));
+    /// Looks at every cluster, a part in each turn.
+    async fn sweep(&self, now: Instant) {
+        let mut end = self.table.borrow().len();
+        while end > 0 {
+            end = self.sweep_part(now, end);
+            if end > 0 {
+                tokio::task::yield_now().await;
+            }
         }
+        self.table.borrow_mut().shrink();
     }
+
+    /// Looks at the clusters before `end`; where it has come to.
+    fn sweep_part(&self, now: Instant, end: usize) -> usize {
+        let (ttl, mut budget) = (self.host_ttl.get(), CLOSED_AT_ONCE);
+        let mut table = self.table.borrow_mut();
+        let end = end.min(table.len());
+        let start = end.saturating_sub(SWEEP_PART);
+        table.retain(start..end, |cluster| {
+            cluster.sweep(now, &mut budget);
+            !cluster.is_idle(now, ttl)
+        });
+        start
+    }
+}
+
+/// Whether the time has come, which then is another.
+fn is_due(next: &Cell<Option<Instant>>) -> bool {
+    let now = coarse_now();
+    let is_due = next.get().is_none_or(|next| now >= next);
+    if is_due {
+        next.set(Some(now + CALL_INTERVAL));
+    }
+    is_due
 }
 
 #[cfg(test)]

@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::permits::{Room, Want};
 use super::{AddressRules, Cluster, Unavailable};
+use crate::clients::Account;
 use crate::codec::authority::Host;
 use crate::config::{ClusterOptions, FirstFamily};
 use crate::dns;
@@ -22,8 +24,14 @@ pub struct Connected {
 
 impl Cluster {
     /// Makes a connection, or waits for one where there are as many as there may be.
-    /// `deadline` is the caller's, who waits for nothing else meanwhile.
-    pub async fn connect(&self, rules: &AddressRules, want: Want, deadline: &Deadline) -> Result<Connected, Unavailable> {
+    /// `deadline` is the caller's, who waits for nothing else meanwhile. A wait for a look-up counts against `client`.
+    pub async fn connect(
+        &self,
+        rules: &AddressRules,
+        want: Want,
+        deadline: &Deadline,
+        client: &Arc<Account>,
+    ) -> Result<Connected, Unavailable> {
         let _pending = self.admit_pending()?;
         let _place = match self.admit_connection() {
             Some(place) => place,
@@ -32,14 +40,19 @@ impl Cluster {
                 Room::New(place) => place,
             },
         };
-        self.resolve_and_dial(rules, deadline).await
+        self.resolve_and_dial(rules, deadline, Some(client)).await
     }
 
     /// The address that was checked is the address that is dialled.
-    async fn resolve_and_dial(&self, rules: &AddressRules, deadline: &Deadline) -> Result<Connected, Unavailable> {
+    async fn resolve_and_dial(
+        &self,
+        rules: &AddressRules,
+        deadline: &Deadline,
+        client: Option<&Arc<Account>>,
+    ) -> Result<Connected, Unavailable> {
         let (options, terms) = (self.options(), self.terms.get());
         let asked = self.host.as_ref().map(|_| Instant::now());
-        let endpoints = self.resolve().await?;
+        let endpoints = self.resolve(client).await?;
         let dialled = Instant::now();
         let dns = asked.map(|asked| dialled - asked);
         let mut endpoints = self.allowed(endpoints, rules)?;
@@ -93,15 +106,15 @@ impl Cluster {
     async fn connect_ahead(&self, rules: &AddressRules, deadline: &Deadline) -> Option<Result<Connected, Unavailable>> {
         let _pending = self.admit_pending().ok()?;
         let _place = self.admit_connection()?;
-        Some(self.resolve_and_dial(rules, deadline).await)
+        Some(self.resolve_and_dial(rules, deadline, None).await)
     }
 
-    async fn resolve(&self) -> Result<Vec<SocketAddr>, Unavailable> {
+    async fn resolve(&self, client: Option<&Arc<Account>>) -> Result<Vec<SocketAddr>, Unavailable> {
         let port = self.authority.port;
         match (&self.authority.host, &self.host) {
             (Host::Address(address), _) => Ok(vec![SocketAddr::new(*address, port)]),
             (Host::Name(_), Some(host)) => {
-                let answer = host.resolve().await.map_err(Unavailable::Dns)?;
+                let answer = host.resolve(client).await.map_err(Unavailable::Dns)?;
                 Ok(answer.addresses.iter().map(|&address| SocketAddr::new(address, port)).collect())
             }
             (Host::Name(_), None) => Err(Unavailable::Dns(dns::Error::Overflow)),

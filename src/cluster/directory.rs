@@ -8,9 +8,9 @@ use tokio::sync::Notify;
 
 use super::options::Options;
 use super::shared::Shared;
+use crate::clients::{Account, Share};
 use crate::codec::authority::Authority;
 use crate::config::{ClusterOptions, Config};
-use crate::dns;
 use crate::stats::ClusterTotals;
 
 /// Locked when a worker makes or drops a cluster, and for pages; never on the way of a stream to a
@@ -26,9 +26,30 @@ pub struct Directory {
     overflow: AtomicU64,
     /// How often descriptors were short.
     shortages: AtomicU64,
-    /// Wakes the worker of that number to make room.
-    calls: Box<[Notify]>,
+    /// What the worker of that number is asked for.
+    calls: Box<[Calls]>,
 }
+
+/// What other workers ask of one.
+#[derive(Default)]
+struct Calls {
+    wake: Notify,
+    asked: Mutex<Asked>,
+}
+
+/// What a worker was asked for since it looked last.
+#[derive(Default)]
+pub(super) struct Asked {
+    /// Clusters whose idle connections keep others from having any.
+    pub reclaims: Vec<Arc<Shared>>,
+    /// Clients who need room among their destinations.
+    pub clients: Vec<Arc<Account>>,
+    /// More clusters were meant than are in the list.
+    pub all: bool,
+}
+
+/// Entries of each list of [`Asked`], in which each new one is looked for.
+const ASKED_AT_ONCE: usize = 32;
 
 struct Table {
     clusters: HashMap<Authority, Entry, foldhash::fast::RandomState>,
@@ -46,9 +67,14 @@ struct Entry {
     members: usize,
 }
 
-/// `max_hosts` clusters are all in use.
+/// Why there is no place for one more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Full;
+pub(super) enum NoRoom {
+    /// There are `max_hosts`.
+    Full,
+    /// The client has `max_hosts_per_client`.
+    ClientFull,
+}
 
 impl Directory {
     pub fn new(workers: usize, config: &Config) -> Arc<Self> {
@@ -65,21 +91,22 @@ impl Directory {
             crowded: AtomicBool::new(false),
             overflow: AtomicU64::new(0),
             shortages: AtomicU64::new(0),
-            calls: (0..workers).map(|_| Notify::new()).collect(),
+            calls: (0..workers).map(|_| Calls::default()).collect(),
         })
     }
 
-    /// The cluster of an authority, made by the first worker that asks.
-    pub(super) fn join(&self, authority: &Authority) -> Result<Arc<Shared>, Full> {
+    /// The cluster of an authority, made by the first worker that asks, for its client, who may have `max` of them.
+    pub(super) fn join(&self, authority: &Authority, client: &Arc<Account>, max: usize) -> Result<Arc<Shared>, NoRoom> {
         let mut table = self.table();
         if let Some(entry) = table.clusters.get_mut(authority) {
             entry.members += 1;
             return Ok(entry.shared.clone());
         }
         if table.clusters.len() >= table.max_hosts {
-            return Err(Full);
+            return Err(NoRoom::Full);
         }
-        let shared = Arc::new(Shared::new(*authority, self.workers));
+        let payer = client.take(Share::Destinations, max).ok_or(NoRoom::ClientFull)?;
+        let shared = Arc::new(Shared::new(*authority, self.workers, Some(payer)));
         table.clusters.insert(*authority, Entry { shared: shared.clone(), members: 1 });
         self.weigh(&table);
         Ok(shared)
@@ -115,9 +142,14 @@ impl Directory {
         self.crowded.load(Ordering::Relaxed)
     }
 
-    /// Waits until this worker should look whether it has too many.
+    /// What this worker was asked for since the last time.
+    pub(super) fn asked(&self, worker: usize) -> Asked {
+        std::mem::take(&mut self.calls[worker].asked())
+    }
+
+    /// Waits until this worker is asked for something.
     pub(super) async fn called(&self, worker: usize) {
-        self.calls[worker].notified().await;
+        self.calls[worker].wake.notified().await;
     }
 
     /// Has every worker close its idle connections: descriptors are short.
@@ -131,8 +163,27 @@ impl Directory {
     }
 
     /// Has every worker close its idle connections of one cluster, which keep others from having any.
-    pub(super) fn reclaim(&self, shared: &Shared) {
-        shared.reclaims.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn reclaim(&self, shared: &Arc<Shared>) {
+        for calls in &self.calls {
+            let mut asked = calls.asked();
+            if asked.reclaims.len() >= ASKED_AT_ONCE {
+                asked.all = true;
+            } else if !asked.reclaims.iter().any(|known| Arc::ptr_eq(known, shared)) {
+                asked.reclaims.push(shared.clone());
+            }
+        }
+        self.call_all();
+    }
+
+    /// Has every worker drop some clusters that were made for a client and are not in use.
+    pub(super) fn make_room_for(&self, client: &Arc<Account>) {
+        for calls in &self.calls {
+            let mut asked = calls.asked();
+            // One that is left out asks again when it needs the next one.
+            if asked.clients.len() < ASKED_AT_ONCE && !asked.clients.iter().any(|known| Arc::ptr_eq(known, client)) {
+                asked.clients.push(client.clone());
+            }
+        }
         self.call_all();
     }
 
@@ -140,9 +191,8 @@ impl Directory {
         self.workers
     }
 
-    pub(super) fn count_overflow(&self) -> dns::Error {
+    pub(super) fn count_overflow(&self) {
         self.overflow.fetch_add(1, Ordering::Relaxed);
-        dns::Error::Overflow
     }
 
     /// How often a stream was refused because `max_hosts` clusters were in use.
@@ -181,11 +231,17 @@ impl Directory {
 
     /// Has every worker look whether it is in the way of another.
     pub(super) fn call_all(&self) {
-        self.calls.iter().for_each(Notify::notify_one);
+        self.calls.iter().for_each(|calls| calls.wake.notify_one());
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
         // Nothing under the lock leaves the table half changed.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Calls {
+    fn asked(&self) -> MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

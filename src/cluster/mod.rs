@@ -29,12 +29,12 @@ mod outliers;
 mod permits;
 mod report;
 mod shared;
+mod shelf;
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -43,12 +43,13 @@ pub use address_rules::{AddressRules, Class};
 pub use breakers::{Breaker, BreakerView};
 pub use clusters::Clusters;
 pub use dial::Connected;
-pub use directory::{Directory, Full};
+pub use directory::Directory;
 pub use outliers::OutlierView;
 pub use permits::{RequestPermit, RetryPermit, Want};
 pub use report::ClusterView;
 pub use shared::Shared;
 
+use crate::clients::Share;
 use crate::codec::authority::Authority;
 use crate::config::ClusterOptions;
 use crate::dns;
@@ -73,9 +74,9 @@ pub struct Cluster {
     seen: Cell<(u64, Instant)>,
     /// How often a reload changed where connections may go, or how they get there.
     terms: Cell<u32>,
-    /// Reclaims that were heard of.
-    reclaims: Cell<u64>,
     preconnecting: Cell<bool>,
+    /// The worker's shelf keeps it here.
+    standing: Cell<shelf::Standing>,
 }
 
 /// What the clusters of one worker have in common.
@@ -101,6 +102,8 @@ pub enum Unavailable {
     ConnectTimeout,
     /// A circuit breaker is open.
     Overflow(Breaker),
+    /// The client has as many as it may have.
+    ClientOverflow(Share),
 }
 
 impl Cluster {
@@ -116,7 +119,6 @@ impl Cluster {
         Cluster {
             authority: *shared.authority(),
             counts: Counts::new(stats.clone(), shared.slots.of(worker)),
-            reclaims: Cell::new(shared.reclaims.load(Ordering::Relaxed)),
             shared,
             household,
             generation: Cell::new(host.as_ref().map_or(0, |host| host.generation())),
@@ -127,6 +129,7 @@ impl Cluster {
             seen: Cell::new((0, Instant::now())),
             terms: Cell::new(0),
             preconnecting: Cell::new(false),
+            standing: Cell::default(),
         }
     }
 
@@ -207,19 +210,16 @@ impl Cluster {
         }
     }
 
-    fn sweep(&self, now: Instant) {
+    fn sweep(&self, now: Instant, budget: &mut usize) {
         if !self.pool.borrow().is_empty() {
             let limits = self.limits();
-            self.pool.borrow_mut().sweep(now, &limits, &self.counts);
+            self.pool.borrow_mut().sweep(now, &limits, &self.counts, budget);
         }
     }
 
-    /// Closes idle connections that are in the way of another worker's.
-    fn heed_reclaims(&self) {
-        let reclaims = self.shared.reclaims.load(Ordering::Relaxed);
-        if self.reclaims.replace(reclaims) != reclaims {
-            self.clear();
-        }
+    /// Closes up to `count` idle connections; how many there were.
+    fn shed(&self, count: usize) -> usize {
+        self.pool.borrow_mut().shed(count, &self.counts)
     }
 
     fn clear(&self) {

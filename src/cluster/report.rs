@@ -150,6 +150,7 @@ fn write_series(exposition: &mut Exposition, label: &str, totals: &ClusterTotals
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clients::{ClientKey, Clients};
     use crate::config::Config;
     use crate::stats::Value;
 
@@ -165,12 +166,17 @@ mod tests {
         Authority::parse(format!("host{number}.example").as_bytes(), Some(80)).expect("an authority")
     }
 
+    fn join(directory: &Directory, number: usize) -> Arc<Shared> {
+        let client = Clients::new().connect(ClientKey::V6(0), 1).expect("the first");
+        directory.join(&authority(number), client.account(), usize::MAX).expect("there is room")
+    }
+
     #[test]
     fn series_are_bounded_and_never_fall() {
         let mut config = Config::default();
         config.dns.max_hosts = 10_000;
         let directory = Directory::new(2, &config);
-        let mut all: Vec<_> = (0..200).map(|number| directory.join(&authority(number)).expect("there is room")).collect();
+        let mut all: Vec<_> = (0..200).map(|number| join(&directory, number)).collect();
         let (mut counted, mut told) = (0, 0);
         let mut last = std::collections::HashMap::new();
         for round in 0..50 {
@@ -201,7 +207,7 @@ mod tests {
         std::thread::scope(|scope| {
             let coming_and_going = scope.spawn(|| {
                 for number in 0..3000 {
-                    let shared = directory.join(&authority(number % 3)).expect("there is room");
+                    let shared = join(&directory, number % 3);
                     directory.leave(&shared);
                 }
             });
@@ -215,7 +221,7 @@ mod tests {
     #[test]
     fn a_breaker_tells_its_state() {
         let directory = Directory::new(2, &Config::default());
-        let shared = directory.join(&authority(0)).expect("there is room");
+        let shared = join(&directory, 0);
         shared.slots.of(1).upstream_rq_active.increment();
         assert_eq!(series(&directory, "per_cluster.circuit_breakers.remaining_rq"), [("host0.example:80".to_owned(), 1023)]);
         assert_eq!(series(&directory, "per_cluster.circuit_breakers.rq_open"), [("host0.example:80".to_owned(), 0)]);

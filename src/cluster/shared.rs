@@ -1,11 +1,11 @@
 //! One destination, as all workers know it together.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use super::breakers::{Borrowed, Breaker, BreakerView};
 use super::outliers::Outliers;
 use super::report::Account;
+use crate::clients::{self, Permit};
 use crate::codec::authority::Authority;
 use crate::config::ClusterOptions;
 use crate::stats::{ClusterStats, ClusterTotals};
@@ -20,15 +20,15 @@ pub struct Shared {
     borrowed: Borrowed,
     pub(super) outliers: Outliers,
     pub(super) account: Account,
-    /// How often workers were asked to give up their idle connections.
-    pub(super) reclaims: AtomicU64,
+    /// The client that it was made for has one destination less to make, for as long as any worker has this one.
+    payer: Option<Permit>,
 }
 
 /// One set of counters for each worker, made when the worker first has to do with the cluster.
 pub(super) struct Slots(Box<[OnceLock<Arc<ClusterStats>>]>);
 
 impl Shared {
-    pub(super) fn new(authority: Authority, workers: usize) -> Self {
+    pub(super) fn new(authority: Authority, workers: usize, payer: Option<Permit>) -> Self {
         Shared {
             label: authority.to_string().into(),
             authority,
@@ -36,12 +36,17 @@ impl Shared {
             borrowed: Borrowed::default(),
             outliers: Outliers::default(),
             account: Account::default(),
-            reclaims: AtomicU64::new(0),
+            payer,
         }
     }
 
     pub fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    /// Who it was made for.
+    pub(super) fn payer(&self) -> Option<&Arc<clients::Account>> {
+        self.payer.as_ref().map(Permit::account)
     }
 
     pub fn label(&self) -> &str {

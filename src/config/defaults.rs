@@ -43,6 +43,7 @@ impl Default for Listener {
             addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 3128)), SocketAddr::from((Ipv6Addr::LOCALHOST, 3128))],
             max_connections: 100_000,
             first_byte_timeout: 30 * SECOND,
+            max_connections_per_client: None,
             tcp: TcpOptions::default(),
             http1: Http1::default(),
         }
@@ -97,8 +98,10 @@ impl Default for Dns {
             failure_refresh_rate: 5 * SECOND,
             query_timeout: 5 * SECOND,
             host_ttl: 5 * MINUTE,
-            max_hosts: 1024,
-            max_pending_requests: 1024,
+            max_hosts: 25_000,
+            max_hosts_per_client: 6_250,
+            max_pending_requests: 4096,
+            max_pending_requests_per_client: 1024,
             max_stale: HOUR,
             preresolve_hostnames: Vec::new(),
             use_search_domains: false,
@@ -146,7 +149,7 @@ impl Default for ClusterOptions {
 impl Default for Tunnel {
     fn default() -> Self {
         let ports = [(443, 443), (8443, 8443), (563, 563), (1024, 65535)];
-        Self { idle_timeout: HOUR, max_duration: None, ports: ports.map(PortRange::from).to_vec() }
+        Self { idle_timeout: HOUR, max_duration: None, max_per_client: 25_000, ports: ports.map(PortRange::from).to_vec() }
     }
 }
 

@@ -20,14 +20,37 @@ pub(super) fn config(file: &mut Table<'_>) -> Config {
     if config.listeners.is_empty() {
         config.listeners.push(Listener { http1: shared, ..Listener::default() });
     }
-    file.table("dns", |table| dns(table, &mut config.dns));
+    let mut sizes = Sizes::default();
+    file.table("dns", |table| dns(table, &mut config.dns, &mut sizes));
     file.table("addresses", |table| addresses(table, &mut config.addresses));
     file.table("cluster", |table| cluster(table, &mut config.cluster));
-    file.table("tunnel", |table| tunnel(table, &mut config.tunnel));
+    file.table("tunnel", |table| tunnel(table, &mut config.tunnel, &mut sizes));
     file.table("access_log", |table| access_log(table, &mut config.access_log));
     file.table("admin", |table| admin(table, &mut config.admin));
     file.table("policy", |table| config.policy = policy(table));
+    sizes.settle(&mut config);
     config
+}
+
+/// What follows from other sizes where it is "auto".
+#[derive(Default)]
+struct Sizes {
+    max_hosts: Option<usize>,
+    max_hosts_per_client: Option<usize>,
+    max_pending_requests_per_client: Option<usize>,
+    tunnels_per_client: Option<usize>,
+}
+
+impl Sizes {
+    fn settle(self, config: &mut Config) {
+        let max_connections = config.listeners.iter().map(|listener| listener.max_connections).fold(0, usize::saturating_add);
+        let dns = &mut config.dns;
+        dns.max_hosts = self.max_hosts.unwrap_or((max_connections / 4).clamp(1024, u32::MAX as usize));
+        // One client never takes all, however few there are.
+        dns.max_hosts_per_client = self.max_hosts_per_client.unwrap_or((dns.max_hosts / 4).max(1));
+        dns.max_pending_requests_per_client = self.max_pending_requests_per_client.unwrap_or((dns.max_pending_requests / 4).max(1));
+        config.tunnel.max_per_client = self.tunnels_per_client.unwrap_or(Listener::auto_per_client(max_connections));
+    }
 }
 
 fn server(table: &mut Table<'_>, server: &mut Server) {
@@ -49,6 +72,7 @@ fn listener(table: &mut Table<'_>, shared: &Http1, seen: &mut Listeners) -> List
     let addresses = table.filled_list::<Endpoint>("addresses", &mut listener.addresses);
     table.read::<Count<usize>>("max_connections", &mut listener.max_connections);
     table.read::<Length>("first_byte_timeout", &mut listener.first_byte_timeout);
+    table.read::<CountOrAuto>("max_connections_per_client", &mut listener.max_connections_per_client);
     tcp_options(table, &mut listener.tcp);
     let via = table.read::<Pseudonym>("via", &mut listener.http1.via);
     let again = table.table("http1", |table| http1(table, &mut listener.http1)).flatten();
@@ -108,7 +132,7 @@ fn http1(table: &mut Table<'_>, http1: &mut Http1) -> Option<Span> {
     via
 }
 
-fn dns(table: &mut Table<'_>, dns: &mut Dns) {
+fn dns(table: &mut Table<'_>, dns: &mut Dns, sizes: &mut Sizes) {
     table.list::<NameServer>("servers", &mut dns.servers);
     table.read::<Choice<LookupFamily>>("dns_lookup_family", &mut dns.lookup_family);
     let min = table.read::<Wait>("dns_min_refresh_rate", &mut dns.min_refresh_rate);
@@ -116,8 +140,10 @@ fn dns(table: &mut Table<'_>, dns: &mut Dns) {
     table.read::<Wait>("dns_failure_refresh_rate", &mut dns.failure_refresh_rate);
     table.read::<Length>("dns_query_timeout", &mut dns.query_timeout);
     table.read::<Length>("host_ttl", &mut dns.host_ttl);
-    table.read::<Count<usize>>("max_hosts", &mut dns.max_hosts);
+    table.read::<CountOrAuto>("max_hosts", &mut sizes.max_hosts);
+    table.read::<CountOrAuto>("max_hosts_per_client", &mut sizes.max_hosts_per_client);
     table.read::<Count<usize>>("max_pending_requests", &mut dns.max_pending_requests);
+    table.read::<CountOrAuto>("max_pending_requests_per_client", &mut sizes.max_pending_requests_per_client);
     table.read::<Wait>("max_stale", &mut dns.max_stale);
     table.list::<HostName>("preresolve_hostnames", &mut dns.preresolve_hostnames);
     table.read::<Switch>("use_search_domains", &mut dns.use_search_domains);
@@ -230,9 +256,10 @@ fn egress(table: &mut Table<'_>, egress: &mut Egress) {
     table.read::<Mark>("mark", &mut egress.mark);
 }
 
-fn tunnel(table: &mut Table<'_>, tunnel: &mut Tunnel) {
+fn tunnel(table: &mut Table<'_>, tunnel: &mut Tunnel, sizes: &mut Sizes) {
     table.read::<Length>("idle_timeout", &mut tunnel.idle_timeout);
     table.read::<Limit>("max_duration", &mut tunnel.max_duration);
+    table.read::<CountOrAuto>("max_per_client", &mut sizes.tunnels_per_client);
     // An empty list is a way to say: no tunnels.
     table.list::<Ports>("ports", &mut tunnel.ports);
 }

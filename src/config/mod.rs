@@ -62,9 +62,19 @@ pub struct Listener {
     pub max_connections: usize,
     /// Wait for the first byte of a new connection.
     pub first_byte_timeout: Duration,
+    /// Of one client's, to whichever listener; `None` is [`Listener::auto_per_client`].
+    pub max_connections_per_client: Option<usize>,
     pub tcp: TcpOptions,
     /// `[http1]` with this listener's `[listener.http1]` laid over it.
     pub http1: Http1,
+}
+
+impl Listener {
+    /// Connections of one client where nothing says how many: one client does not take all of a listener that is meant for
+    /// many, and an office behind one address, or a machine's own programs, seldom need more.
+    pub fn auto_per_client(max_connections: usize) -> usize {
+        (max_connections / 4).max(256)
+    }
 }
 
 /// Envoy's Http1ProtocolOptions and HttpProtocolOptions, as one table.
@@ -140,9 +150,15 @@ pub struct Dns {
     pub query_timeout: Duration,
     /// A name that nobody asked for is forgotten after this.
     pub host_ttl: Duration,
+    /// Names in the cache, and destinations known at once. One of both takes some 2 KiB, and each worker that
+    /// has to do with it 1 KiB more.
     pub max_hosts: usize,
+    /// Destinations known because of one client.
+    pub max_hosts_per_client: usize,
     /// Streams that may wait for look-ups at once.
     pub max_pending_requests: usize,
+    /// Of one client's.
+    pub max_pending_requests_per_client: usize,
     /// While the resolver fails, an expired answer is served for this long.
     pub max_stale: Duration,
     /// Looked up at start and kept fresh.
@@ -321,6 +337,8 @@ pub struct Egress {
 pub struct Tunnel {
     pub idle_timeout: Duration,
     pub max_duration: Option<Duration>,
+    /// Tunnels of one client at once, those being opened included.
+    pub max_per_client: usize,
     /// Ports that CONNECT may reach; the policy decides within them.
     pub ports: Vec<PortRange>,
 }

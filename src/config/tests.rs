@@ -377,6 +377,24 @@ default = "allow"
     assert_eq!(config.policy, Policy { default: Action::Allow, revoke: false, rules: Vec::new() });
 }
 
+#[test]
+fn sizes_follow_from_connections() {
+    let sizes = |text: &str| {
+        let Config { listeners, dns, tunnel, .. } = right(text);
+        let per_client = listeners[0].max_connections_per_client;
+        (per_client, dns.max_hosts, dns.max_hosts_per_client, dns.max_pending_requests_per_client, tunnel.max_per_client)
+    };
+    assert_eq!(sizes(""), (None, 25_000, 6_250, 1024, 25_000));
+    assert_eq!(sizes("[[listener]]\nmax_connections = 8000\n[[listener]]\naddresses = [\"127.0.0.1:1\"]\nmax_connections = 8000").1, 4000);
+    assert_eq!(sizes("[[listener]]\nmax_connections = 10"), (None, 1024, 256, 1024, 256));
+    assert_eq!(sizes("[dns]\nmax_hosts = 3\nmax_pending_requests = 2"), (None, 3, 1, 1, 25_000));
+    let numbers = "[[listener]]\nmax_connections_per_client = 5\n[dns]\nmax_hosts = 10\nmax_hosts_per_client = 9\n\
+                   max_pending_requests_per_client = 8\n[tunnel]\nmax_per_client = 7";
+    assert_eq!(sizes(numbers), (Some(5), 10, 9, 8, 7));
+    one_mistake("[dns]\nmax_hosts = \"many\"", 2, "`many` is not a number", "\"auto\"");
+    one_mistake("[tunnel]\nmax_per_client = 0", 2, "`0` is out of range", "from 1 to");
+}
+
 proptest! {
     #[test]
     fn no_text_panics(text in ".{0,200}") {

@@ -1,9 +1,8 @@
 //! The directory itself: names to entries, with a bound.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -18,6 +17,7 @@ use super::host::{Common, Host};
 use super::{DnsStats, Error};
 use crate::codec::authority::Name;
 use crate::config;
+use crate::eviction::Sampler;
 
 /// Names to addresses, for all threads.
 ///
@@ -68,7 +68,8 @@ impl Directory {
         (directory, driver)
     }
 
-    /// The shared entry of a name, made when missing. At `max_hosts`, the least recently used one that nobody holds makes room.
+    /// The shared entry of a name, made when missing. At `max_hosts`, one that nobody holds and nobody
+    /// used for long makes room.
     pub fn host(&self, name: &Name) -> Result<Arc<Host>, Error> {
         let mut table = self.table();
         if let Some(host) = table.find(name) {
@@ -79,7 +80,7 @@ impl Directory {
         }
         let max_hosts = self.common.settings.load().max_hosts;
         while table.hosts.len() >= max_hosts {
-            if !table.evict(self.common.since_epoch(Instant::now())) {
+            if !table.evict() {
                 self.common.stats.host_overflow.increment();
                 return Err(Error::Overflow);
             }
@@ -108,7 +109,7 @@ impl Directory {
     /// All hosts, in the order of their names.
     pub fn hosts(&self) -> Vec<HostView> {
         let now = Instant::now();
-        let hosts: Vec<Arc<Host>> = self.table().hosts.iter().cloned().collect();
+        let hosts: Vec<Arc<Host>> = self.table().hosts.clone();
         let mut views: Vec<HostView> = hosts.iter().map(|host| self.view(host, now)).collect();
         views.sort_by(|left, right| left.name.as_str().cmp(right.name.as_str()));
         views
@@ -138,65 +139,66 @@ impl Directory {
 
 #[derive(Default)]
 pub(super) struct Table {
-    pub(super) hosts: HashTable<Arc<Host>>,
-    /// Every host once, under a time at or before its last use; put right when it comes up, so that a use costs no lock.
-    by_last_use: BinaryHeap<Aged>,
+    /// In no order.
+    hosts: Vec<Arc<Host>>,
+    /// Where each name's host is in `hosts`.
+    places: HashTable<u32>,
     hasher: RandomState,
+    sampler: Sampler,
 }
 
 /// The table's own references to each host.
-const HELD_BY_TABLE: usize = 2;
+const HELD_BY_TABLE: usize = 1;
 
 impl Table {
+    pub(super) fn hosts(&self) -> &[Arc<Host>] {
+        &self.hosts
+    }
+
     fn find(&self, name: &Name) -> Option<&Arc<Host>> {
-        self.hosts.find(self.hasher.hash_one(name), |host| host.name() == name)
+        let place = self.places.find(self.hasher.hash_one(name), |&place| self.hosts[place as usize].name() == name)?;
+        Some(&self.hosts[*place as usize])
     }
 
     fn insert(&mut self, host: Arc<Host>) {
-        let Table { hosts, by_last_use, hasher } = self;
-        by_last_use.push(Aged { last_used: host.last_used(), host: host.clone() });
-        hosts.insert_unique(hasher.hash_one(host.name()), host, |host| hasher.hash_one(host.name()));
+        let Table { hosts, places, hasher, .. } = self;
+        let hash = hasher.hash_one(host.name());
+        hosts.push(host);
+        places.insert_unique(hash, hosts.len() as u32 - 1, |&place| hasher.hash_one(hosts[place as usize].name()));
     }
 
-    /// Drops the least recently used host that nobody holds.
-    fn evict(&mut self, now: u64) -> bool {
-        let mut held = Vec::new();
-        let victim = loop {
-            let Some(mut aged) = self.by_last_use.pop() else { break None };
-            let last_used = aged.host.last_used();
-            if last_used > aged.last_used {
-                aged.last_used = last_used;
-                self.by_last_use.push(aged);
-            } else if Table::is_free(&aged.host) {
-                break Some(aged.host);
-            } else {
-                // Held is in use: it comes up again after all that are not.
-                aged.last_used = now;
-                held.push(aged);
+    /// Drops a host that nobody holds and that was used longer ago than most, if one is found soon.
+    fn evict(&mut self) -> bool {
+        let victim = self.sampler.choose(&self.hosts, |host| Table::is_free(host).then(|| host.last_used()));
+        victim.map(|place| self.remove(place)).is_some()
+    }
+
+    fn remove(&mut self, place: usize) {
+        let last = self.hosts.len() - 1;
+        for (from, to) in [(place, None), (last, Some(place as u32))] {
+            let hash = self.hasher.hash_one(self.hosts[from].name());
+            let Ok(mut entry) = self.places.find_entry(hash, |&known| known as usize == from) else { continue };
+            match to {
+                Some(to) => *entry.get_mut() = to,
+                None => drop(entry.remove()),
             }
-        };
-        self.by_last_use.extend(held);
-        let Some(victim) = victim else { return false };
-        if let Ok(entry) = self.hosts.find_entry(self.hasher.hash_one(victim.name()), |host| Arc::ptr_eq(host, &victim)) {
-            entry.remove();
         }
-        true
+        self.hosts.swap_remove(place);
     }
 
-    /// Drops the hosts that `is_over` says it of, of those that nobody holds; how many.
-    pub(super) fn drop_free(&mut self, mut is_over: impl FnMut(&Host) -> bool) -> usize {
+    /// Drops the hosts among those `within` that `is_over` says it of and that nobody holds; how many.
+    pub(super) fn drop_free(&mut self, within: Range<usize>, mut is_over: impl FnMut(&Host) -> bool) -> usize {
         let before = self.hosts.len();
-        let mut dropped = false;
-        self.hosts.retain(|host| {
-            let drop = Table::is_free(host) && is_over(host);
-            dropped |= drop;
-            !drop
-        });
-        if dropped {
-            // What the hosts have let go, the heap alone holds now.
-            self.by_last_use.retain(|aged| Arc::strong_count(&aged.host) > 1);
-            self.hosts.shrink_to(self.hosts.len() * 2, |host| self.hasher.hash_one(host.name()));
-            self.by_last_use.shrink_to(self.hosts.len() * 2);
+        // From the end, so that what takes a dropped one's place has been looked at.
+        for place in within.rev() {
+            if Table::is_free(&self.hosts[place]) && is_over(&self.hosts[place]) {
+                self.remove(place);
+            }
+        }
+        if self.hosts.capacity() > 2 * self.hosts.len() {
+            let Table { hosts, places, hasher, .. } = self;
+            hosts.shrink_to(hosts.len() + hosts.len() / 2);
+            places.shrink_to(hosts.len() * 2, |&place| hasher.hash_one(hosts[place as usize].name()));
         }
         before - self.hosts.len()
     }
@@ -204,7 +206,7 @@ impl Table {
     /// Places that it has memory for.
     #[cfg(test)]
     pub(super) fn footprint(&self) -> usize {
-        self.hosts.capacity().max(self.by_last_use.capacity())
+        self.hosts.capacity().max(self.places.capacity())
     }
 
     /// Under the table's lock the count can only fall, since whoever could raise it holds one already.
@@ -212,32 +214,6 @@ impl Table {
         Arc::strong_count(host) <= HELD_BY_TABLE && !host.is_preresolved()
     }
 }
-
-/// Ordered so that the heap gives the least recently used first.
-struct Aged {
-    last_used: u64,
-    host: Arc<Host>,
-}
-
-impl Ord for Aged {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        Reverse(self.last_used).cmp(&Reverse(other.last_used))
-    }
-}
-
-impl PartialOrd for Aged {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Aged {
-    fn eq(&self, other: &Self) -> bool {
-        self.last_used == other.last_used
-    }
-}
-
-impl Eq for Aged {}
 
 impl std::fmt::Debug for Directory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -37,6 +37,8 @@ enum Step {
 
 /// Sweeps see all hosts, so they are kept apart; nothing that they do is in a hurry.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+/// Hosts that a sweep looks at while it holds the table.
+const SWEEP_PART: usize = 256;
 
 impl Driver {
     pub(super) fn new(directory: Arc<Directory>, requests: mpsc::UnboundedReceiver<Arc<Host>>, paths: Paths) -> Driver {
@@ -86,7 +88,7 @@ impl Driver {
                 Err(error) => warn!("preresolve_hostnames: {name}: {error}"),
             }
         }
-        for host in self.directory.table().hosts.iter() {
+        for host in self.directory.table().hosts() {
             if host.is_preresolved() && !wanted.contains(host.name()) {
                 host.set_preresolved(false);
             }
@@ -123,17 +125,26 @@ impl Driver {
         let host_ttl = common.settings.load().host_ttl.max(SWEEP_INTERVAL);
         // Hosts that nobody has asked for yet are in no plan.
         let mut next = now + host_ttl;
-        let mut table = self.directory.table();
-        let dropped = table.drop_free(|host| self.step(host, now) == Step::Idle);
-        for host in table.hosts.iter() {
-            match self.step(host, now) {
-                Step::Refresh => drop(host.ask()),
-                Step::Idle => {}
-                Step::LookAgainAt(at) => next = next.min(at),
+        let (mut dropped, mut end) = (0, usize::MAX);
+        // From the end, by parts: workers wait for the table, and what takes a dropped one's place has been looked at.
+        let left = loop {
+            let mut table = self.directory.table();
+            end = end.min(table.hosts().len());
+            let start = end.saturating_sub(SWEEP_PART);
+            dropped += table.drop_free(start..end, |host| self.step(host, now) == Step::Idle);
+            for host in &table.hosts()[start..end.min(table.hosts().len())] {
+                match self.step(host, now) {
+                    Step::Refresh if host.ask().is_err() => next = now,
+                    Step::Refresh => {}
+                    Step::Idle => {}
+                    Step::LookAgainAt(at) => next = next.min(at),
+                }
             }
-        }
-        let left = table.hosts.len();
-        drop(table);
+            if start == 0 {
+                break table.hosts().len();
+            }
+            end = start;
+        };
         (0..dropped).for_each(|_| common.stats.host_removed.increment());
         common.stats.num_hosts.set(left as u64);
         self.next_sweep = (left > 0).then(|| next.max(now + SWEEP_INTERVAL));
@@ -155,6 +166,8 @@ fn step(state: &State, is_used: bool, idle_at: Option<Instant>, now: Instant) ->
         // A name that fails and has nothing to serve is asked for again by those who want it; and if it is to be there before
         // anybody wants it, by us.
         (None, Some(failure)) if idle_at.is_none() => Some(failure.until),
+        // Too many look-ups ran when it was added.
+        (None, None) if idle_at.is_none() && state.serial == 0 => Some(now),
         (refresh_at, _) => refresh_at,
     };
     match refresh_at {
@@ -178,7 +191,7 @@ async fn sleep_until(at: Option<Instant>) {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.directory.common.stop();
-        for host in self.directory.table().hosts.iter() {
+        for host in self.directory.table().hosts() {
             host.wake_all();
         }
     }

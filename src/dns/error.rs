@@ -23,6 +23,8 @@ pub enum Error {
     Overflow,
     /// `max_pending_requests` streams are waiting already.
     PendingOverflow,
+    /// `max_pending_requests_per_client` streams of this client are waiting already.
+    ClientOverflow,
     /// The resolver has stopped, because the process is stopping.
     Stopped,
 }
@@ -39,6 +41,7 @@ impl Error {
             Error::NotConfigured => "dns_not_configured",
             Error::Overflow => "dns_cache_overflow",
             Error::PendingOverflow => "dns_pending_overflow",
+            Error::ClientOverflow => "client_lookups_overflow",
             Error::Stopped => "dns_stopped",
         }
     }
@@ -66,6 +69,7 @@ impl fmt::Display for Error {
             Error::NotConfigured => "no DNS server is configured",
             Error::Overflow => "too many names are in use",
             Error::PendingOverflow => "too many streams wait for DNS",
+            Error::ClientOverflow => "too many of this client's streams wait for DNS",
             Error::Stopped => "the resolver has stopped",
         })
     }

@@ -1,7 +1,7 @@
 //! One name's entry, shared by all threads.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc};
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::entry::{Answer, Replies, Standing, State};
 use super::{DnsStats, Error};
+use crate::clients::{Account, Permit, Share};
 use crate::codec::authority::Name;
 use crate::config;
 
@@ -40,6 +41,8 @@ pub struct Host {
     refresh_at: AtomicU64,
     preresolved: AtomicBool,
     waiters: AtomicU32,
+    /// The place of the last one who waited and gave up, held until the look-up ends: it goes on.
+    abandoned: Mutex<Option<Permit>>,
 }
 
 impl Host {
@@ -82,8 +85,8 @@ impl Host {
 
     /// The answer in force, or else the outcome of a look-up, which is the one in flight if there is one.
     ///
-    /// May be dropped at any time; the look-up goes on for the others, and for the next.
-    pub async fn resolve(&self) -> Result<Arc<Answer>, Error> {
+    /// May be dropped at any time; the look-up goes on for the others, and for the next. A wait counts against `client`.
+    pub async fn resolve(&self, client: Option<&Arc<Account>>) -> Result<Arc<Answer>, Error> {
         self.mark_used();
         let serial = {
             let state = self.state.load();
@@ -98,7 +101,7 @@ impl Host {
                 Standing::Unknown => state.serial,
             }
         };
-        let _waiting = Waiting::enter(self)?;
+        let _waiting = Waiting::enter(self, client)?;
         loop {
             let settled = self.settled.notified();
             tokio::pin!(settled);
@@ -128,6 +131,7 @@ impl Host {
             refresh_at: AtomicU64::new(u64::MAX),
             preresolved: AtomicBool::new(false),
             waiters: AtomicU32::new(0),
+            abandoned: Mutex::default(),
         })
     }
 
@@ -138,6 +142,14 @@ impl Host {
         }
         if self.in_flight.load(Ordering::SeqCst) || self.in_flight.swap(true, Ordering::SeqCst) {
             return Ok(());
+        }
+        // As many again may go on that nobody waits for any more.
+        let most = self.common.settings.load().max_pending_requests.saturating_mul(2);
+        if !self.common.stats.look_ups.increment_within(most) {
+            self.in_flight.store(false, Ordering::SeqCst);
+            // Whoever took it for in flight meanwhile waits for its end.
+            self.settled.notify_waiters();
+            return Err(self.common.overflow());
         }
         let Some(this) = self.this.upgrade() else { return Err(Error::Stopped) };
         self.common.requests.send(this).map_err(|_| Error::Stopped)
@@ -156,8 +168,15 @@ impl Host {
         self.store(replies);
         // Cleared before anybody is woken: one who read the new state, found it expired already (TTL 0) and a look-up still in
         // flight, waits for this very wake to ask again.
-        self.in_flight.store(false, Ordering::SeqCst);
+        if self.in_flight.swap(false, Ordering::SeqCst) {
+            self.common.stats.look_ups.decrement();
+        }
+        drop(self.abandoned().take());
         self.settled.notify_waiters();
+    }
+
+    fn abandoned(&self) -> std::sync::MutexGuard<'_, Option<Permit>> {
+        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn store(&self, replies: Replies) {
@@ -237,29 +256,51 @@ impl Common {
         self.epoch + std::time::Duration::from_millis(since_epoch)
     }
 
+    fn overflow(&self) -> Error {
+        self.stats.pending_overflow.increment();
+        Error::PendingOverflow
+    }
+
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
     }
 }
 
 /// A place among those who wait, given back when the wait ends or is given up.
-struct Waiting<'a>(&'a Host);
+struct Waiting<'a> {
+    host: &'a Host,
+    permit: Option<Permit>,
+}
 
 impl<'a> Waiting<'a> {
-    fn enter(host: &'a Host) -> Result<Self, Error> {
+    fn enter(host: &'a Host, client: Option<&Arc<Account>>) -> Result<Self, Error> {
         let common = &host.common;
-        if !common.stats.pending.increment_within(common.settings.load().max_pending_requests) {
-            common.stats.pending_overflow.increment();
-            return Err(Error::PendingOverflow);
+        let settings = common.settings.load();
+        let permit = client.map(|client| client.take(Share::LookUps, settings.max_pending_requests_per_client)).map(|permit| {
+            permit.ok_or_else(|| {
+                common.stats.client_overflow.increment();
+                Error::ClientOverflow
+            })
+        });
+        let permit = permit.transpose()?;
+        if !common.stats.pending.increment_within(settings.max_pending_requests) {
+            return Err(common.overflow());
         }
         host.waiters.fetch_add(1, Ordering::Relaxed);
-        Ok(Waiting(host))
+        Ok(Waiting { host, permit })
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.waiters.fetch_sub(1, Ordering::Relaxed);
-        self.0.common.stats.pending.decrement();
+        let was_last = self.host.waiters.fetch_sub(1, Ordering::Relaxed) == 1;
+        self.host.common.stats.pending.decrement();
+        if was_last {
+            let mut abandoned = self.host.abandoned();
+            // Looked at under the lock, which the end of the look-up takes afterwards.
+            if self.host.in_flight.load(Ordering::SeqCst) {
+                *abandoned = self.permit.take();
+            }
+        }
     }
 }

@@ -58,6 +58,8 @@ dns_stats! {
     Counter host_overflow "dns_cache.host_overflow" "Streams refused because max_hosts names were in use";
     Gauge num_hosts "dns_cache.num_hosts" "Names known now";
     Counter pending_overflow "dns_cache.dns_rq_pending_overflow" "Streams refused because max_pending_requests waited";
+    Counter client_overflow "dns_cache.dns_rq_client_overflow" "Streams refused because max_pending_requests_per_client of their client waited";
+    Gauge look_ups "dns_cache.look_ups_active" "Look-ups running now, those that nobody waits for any more included";
     Gauge pending "dns_cache.dns_rq_pending" "Streams that wait for a look-up now";
     Counter stale_served "dns_cache.stale_served" "Look-ups that failed while an older answer went on being served";
 }

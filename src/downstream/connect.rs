@@ -25,7 +25,11 @@ impl Exchange<'_> {
         match self.open_tunnel(&cluster).await {
             Ok(upstream) => Next::Tunnel(self.tunnel(upstream, None, None)),
             Err(fault @ Fault::ClientGone) => self.cut(fault),
-            Err(fault) => self.refuse(fault).await,
+            Err(fault) => {
+                // Whoever hears of it may try the next one at once.
+                self.connection.account.end_tunnel();
+                self.refuse(fault).await
+            }
         }
     }
 

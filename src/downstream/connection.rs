@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use super::io::{end_write_half, fill, poll_fill};
 use super::stream::exchange;
 use super::{Context, Listener};
+use crate::clients::Client;
 use crate::drain::Cohort;
 use crate::event_loop::{Buffer, Deadline, coarse_now, spend};
 use crate::probes;
@@ -39,6 +40,7 @@ pub(super) struct Connection {
     pub deadline: Deadline,
     pub opened: Instant,
     pub requests: u64,
+    pub account: Client,
     _place: Place,
     _cohort: Cohort,
 }
@@ -90,6 +92,7 @@ pub fn serve(
     listener: Rc<Listener>,
     stream: TcpStream,
     client: SocketAddr,
+    account: Client,
     place: Place,
 ) -> impl Future<Output = ()> {
     context.stats.downstream_cx_total.increment();
@@ -97,8 +100,18 @@ pub fn serve(
     let deadline = context.event_loop.deadlines.register();
     let cohort = context.drain.cohort();
     probes::connection_begin(context.worker, stream.as_raw_fd(), client.port());
-    let mut connection =
-        Connection { context, listener, stream, client, deadline, opened: coarse_now(), requests: 0, _place: place, _cohort: cohort };
+    let mut connection = Connection {
+        context,
+        listener,
+        stream,
+        client,
+        deadline,
+        opened: coarse_now(),
+        requests: 0,
+        account,
+        _place: place,
+        _cohort: cohort,
+    };
     // Moved in and used in place: an `async fn` that took it by value would hold it twice.
     async move { connection.run().await }
 }
@@ -120,6 +133,10 @@ impl Connection {
             }
             // Boxed, so that a connection between requests is small; and gone before what comes next.
             let next = Box::pin(exchange(self, early.take())).await;
+            if !matches!(next, Next::Tunnel(_)) {
+                // An Upgrade that was not granted.
+                self.account.end_tunnel();
+            }
             match next {
                 Next::Request(bytes) => early = bytes,
                 Next::Tunnel(tunnel) => return Box::pin(tunnel.run(self)).await,

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::clients::Share;
 use crate::cluster::{Breaker, Class, Unavailable};
 use crate::codec::Refusal;
 use crate::dns;
@@ -50,6 +51,8 @@ pub enum Fault {
     MaxDuration,
     // Ours.
     Overflow(Breaker),
+    /// The client has as many as it may have.
+    ClientOverflow(Share),
     DrainTimeout,
 }
 
@@ -83,6 +86,7 @@ impl Fault {
             Fault::AddressDenied { .. } => shape(403, "UAEX", "address_denied", "destination_ip_prohibited"),
             Fault::Dns(error) if error.is_timeout() => shape(504, "DF", error.reason(), "dns_timeout"),
             Fault::Dns(dns::Error::Overflow | dns::Error::PendingOverflow) => shape(503, "UO", "dns_overflow", "proxy_internal_response"),
+            Fault::Dns(error @ dns::Error::ClientOverflow) => shape(503, "UO", error.reason(), "proxy_internal_response"),
             Fault::Dns(error) => shape(502, "DF", error.reason(), "dns_error"),
             Fault::ConnectFailed { error, .. } => match error.kind() {
                 io::ErrorKind::ConnectionRefused => shape(502, "UF", "connection_refused", "connection_refused"),
@@ -112,6 +116,14 @@ impl Fault {
                     Breaker::PendingRequests => "pending_requests_overflow",
                     Breaker::Requests => "requests_overflow",
                     Breaker::Retries => "retries_overflow",
+                };
+                shape(503, "UO", reason, "proxy_internal_response")
+            }
+            Fault::ClientOverflow(share) => {
+                let reason = match share {
+                    Share::Tunnels => "client_tunnels_overflow",
+                    Share::Destinations => "client_destinations_overflow",
+                    Share::LookUps => dns::Error::ClientOverflow.reason(),
                 };
                 shape(503, "UO", reason, "proxy_internal_response")
             }
@@ -147,6 +159,14 @@ impl Fault {
             Fault::StreamIdle => "Nothing moved for too long.".into(),
             Fault::MaxDuration => "The stream took longer than it may.".into(),
             Fault::Overflow(_) => "This destination has as much work as it may have; try again later.".into(),
+            Fault::ClientOverflow(share) => {
+                let what = match share {
+                    Share::Tunnels => "tunnels open",
+                    Share::Destinations => "destinations in use",
+                    Share::LookUps => "streams waiting for DNS",
+                };
+                format!("Your address has as many {what} through this proxy as it may have; try again when there are fewer.").into()
+            }
             Fault::DrainTimeout => "The proxy is stopping.".into(),
         }
     }
@@ -166,6 +186,7 @@ impl From<Unavailable> for Fault {
             Unavailable::ConnectFailed { endpoint, error } => Fault::ConnectFailed { endpoint, error },
             Unavailable::ConnectTimeout => Fault::ConnectTimeout,
             Unavailable::Overflow(breaker) => Fault::Overflow(breaker),
+            Unavailable::ClientOverflow(share) => Fault::ClientOverflow(share),
         }
     }
 }

@@ -106,8 +106,9 @@ impl Exchange<'_> {
     }
 
     pub(super) async fn connect_upstream(&mut self, cluster: &Rc<Cluster>, want: Want) -> Result<UpstreamConnection, Fault> {
-        let Connection { stream, deadline, .. } = &*self.connection;
-        let connecting = std::pin::pin!(async { Ok(cluster.connect(&self.snapshot.address_rules, want, deadline).await?) });
+        let Connection { stream, deadline, account, .. } = &*self.connection;
+        let account = account.account();
+        let connecting = std::pin::pin!(async { Ok(cluster.connect(&self.snapshot.address_rules, want, deadline, account).await?) });
         let mut connected = unless_reset(connecting, stream).await?;
         if !self.context.is_in_force(&self.snapshot) {
             // Its address was tested by rules that do not hold for other streams any more.

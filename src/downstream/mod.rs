@@ -31,6 +31,7 @@ pub use connection::{Place, serve};
 pub use fault::{Fault, Shape};
 
 use crate::access_log::Log;
+use crate::clients::Clients;
 use crate::cluster::{AddressRules, Clusters};
 use crate::codec::index::FieldIndex;
 use crate::config::{self, Config, Http1};
@@ -74,6 +75,7 @@ pub struct Context {
     pub clusters: Clusters,
     pub access_log: Log,
     pub drain: Drain,
+    pub clients: Arc<Clients>,
     snapshot: RefCell<Rc<Held>>,
     request_ids: Cell<u64>,
     /// Reused by every head that is read.
@@ -81,7 +83,14 @@ pub struct Context {
 }
 
 impl Context {
-    pub fn new(worker: usize, snapshot: Arc<Snapshot>, stats: Arc<WorkerStats>, clusters: Clusters, access_log: Log) -> Self {
+    pub fn new(
+        worker: usize,
+        snapshot: Arc<Snapshot>,
+        stats: Arc<WorkerStats>,
+        clusters: Clusters,
+        access_log: Log,
+        clients: Arc<Clients>,
+    ) -> Self {
         Context {
             worker,
             event_loop: EventLoop::default(),
@@ -89,6 +98,7 @@ impl Context {
             clusters,
             access_log,
             drain: Drain::default(),
+            clients,
             snapshot: RefCell::new(Rc::new(Held(snapshot))),
             // Somewhere else in every worker and run, so that ids of different logs do not meet.
             request_ids: Cell::new(RandomState::new().hash_one(worker)),

@@ -11,6 +11,7 @@ use super::local;
 use super::record::StreamRecord;
 use super::reply::To;
 use super::{Context, Held};
+use crate::clients::Share;
 use crate::cluster::Cluster;
 use crate::codec::Refusal;
 use crate::codec::authority::Authority;
@@ -228,6 +229,7 @@ impl<'c> Exchange<'c> {
             Target::Authority(_) if request.framing != Framing::None => Err(Fault::Request(Refusal::BodyInConnect)),
             Target::Authority(authority) => {
                 self.ask_policy(authority, request.method)?;
+                self.admit_tunnel()?;
                 Ok(Plan::Connect(self.choose_cluster(authority)?))
             }
             Target::Origin => match default_target(request, &options)? {
@@ -244,6 +246,9 @@ impl<'c> Exchange<'c> {
 
     fn plan_forward(&mut self, request: &Request<'_>, target: &AbsoluteTarget<'_>) -> Result<Plan, Fault> {
         self.ask_policy(&target.authority, request.method)?;
+        if request.upgrade {
+            self.admit_tunnel()?;
+        }
         let cluster = self.choose_cluster(&target.authority)?;
         request.write_forwarded(target, &self.options, &mut self.out);
         Ok(Plan::Forward(Forward {
@@ -267,8 +272,16 @@ impl<'c> Exchange<'c> {
         Ok(Plan::Answered)
     }
 
+    fn admit_tunnel(&mut self) -> Result<(), Fault> {
+        if !self.connection.account.begin_tunnel(self.snapshot.config.tunnel.max_per_client) {
+            self.context.stats.tunnels_client_overflow.increment();
+            return Err(Fault::ClientOverflow(Share::Tunnels));
+        }
+        Ok(())
+    }
+
     fn choose_cluster(&mut self, authority: &Authority) -> Result<Rc<Cluster>, Fault> {
-        let cluster = self.context.clusters.get(authority).map_err(Fault::Dns)?;
+        let cluster = self.context.clusters.get(authority, self.connection.account.account())?;
         probes::stream_routed(self.record.request_id, cluster.label());
         self.record.cluster = Some(cluster.clone());
         Ok(cluster)

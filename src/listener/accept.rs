@@ -13,6 +13,7 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::BACKLOG;
+use crate::clients::ClientKey;
 use crate::config::TcpOptions;
 use crate::downstream::{Context, Listener, Place, serve};
 use crate::upstream;
@@ -35,6 +36,8 @@ pub struct Terms {
     /// Connections of this listener over all workers, and how many there may be.
     pub active: Arc<AtomicUsize>,
     pub max_connections: usize,
+    /// Connections of one client to whichever listener.
+    pub max_connections_per_client: usize,
     pub tcp: TcpOptions,
 }
 
@@ -82,7 +85,17 @@ impl Acceptor {
             self.context.stats.downstream_cx_overflow.increment();
             return;
         };
-        tokio::task::spawn_local(serve(self.context.clone(), terms.listener.clone(), stream, canonical(client), place));
+        let client = canonical(client);
+        let key = ClientKey::from(client.ip());
+        let Ok(account) = self.context.clients.connect(key, terms.max_connections_per_client) else {
+            self.context.stats.downstream_cx_client_overflow.increment();
+            if self.context.clients.is_worth_telling() {
+                let (listener, max) = (&terms.listener.name, terms.max_connections_per_client);
+                tracing::warn!(listener, client = %key, max, "closing connections of a client that has max_connections_per_client");
+            }
+            return;
+        };
+        tokio::task::spawn_local(serve(self.context.clone(), terms.listener.clone(), stream, client, account, place));
     }
 }
 

@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use crate::admin::{self, Admin};
+use crate::clients::Clients;
 use crate::cluster::{self, AddressRules};
 use crate::config::{self, Config};
 use crate::downstream::Snapshot;
@@ -129,6 +130,7 @@ impl Server {
         let registry = Registry::new();
         let (dns, driver) = dns::Directory::new(&config.dns);
         let clusters = cluster::Directory::new(count, &config);
+        let clients = Clients::new();
         let access_log = access_log::Writer::start(&config.access_log.sink, count).map_err(|error| error.to_string())?;
         let admin = bind_admin(&config.admin, options.admin_socket.as_ref()).map_err(|error| error.to_string())?;
         let mut listeners = Listeners::new(keeper, count);
@@ -136,6 +138,9 @@ impl Server {
         let sockets = listeners.commit(change);
         let places = listeners.places();
         provide_stats(&registry, &dns, &clusters, &access_log, &logging);
+        let counted = clients.clone();
+        let help = "Clients that have a connection, or a destination that was made for them";
+        registry.add_provider(move |exposition| exposition.gauge("listener.clients", help, counted.len() as u64));
         let snapshot = snapshot(&config, &listeners);
         let mut watchdog = Watchdog::new();
         let cpus = cpus::allowed_cpus();
@@ -152,6 +157,7 @@ impl Server {
                 snapshot: snapshot.clone(),
                 dns: dns.clone(),
                 clusters: clusters.clone(),
+                clients: clients.clone(),
                 pulse,
                 stats,
                 access_log: access_log.handle(),

@@ -14,7 +14,9 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout_at};
 
 use crate::access_log;
+use crate::clients::Clients;
 use crate::cluster::{self, Clusters};
+use crate::config;
 use crate::dns;
 use crate::downstream::{Context, Listener, Snapshot};
 use crate::event_loop::Pulse;
@@ -35,6 +37,7 @@ pub(super) struct Parts {
     pub snapshot: Arc<Snapshot>,
     pub dns: Arc<dns::Directory>,
     pub clusters: Arc<cluster::Directory>,
+    pub clients: Arc<Clients>,
     pub stats: Arc<WorkerStats>,
     pub pulse: Arc<Pulse>,
     pub access_log: access_log::Handle,
@@ -123,7 +126,7 @@ async fn work(parts: Parts, mut commands: mpsc::UnboundedReceiver<Command>) {
     let log = parts.access_log.log(parts.stats.clone());
     spawn_local(log.flusher());
     spawn_local(parts.pulse.beat());
-    let context = Rc::new(Context::new(parts.index, parts.snapshot.clone(), parts.stats, clusters, log));
+    let context = Rc::new(Context::new(parts.index, parts.snapshot.clone(), parts.stats, clusters, log, parts.clients));
     let (sweeping, sleeping) = (context.clone(), context.event_loop.deadlines.clone());
     spawn_local(async move { sweeping.clusters.run().await });
     spawn_local(async move { sleeping.run().await });
@@ -242,7 +245,17 @@ impl Listeners {
             listener.reconfigure(config);
             known.push(listener.clone());
             let max_connections = config.max_connections.min(self.connection_limit);
-            terms.push((place.address, Rc::new(Terms { listener, active: place.active.clone(), max_connections, tcp: config.tcp })));
+            let auto = config::Listener::auto_per_client(max_connections);
+            terms.push((
+                place.address,
+                Rc::new(Terms {
+                    listener,
+                    active: place.active.clone(),
+                    max_connections,
+                    max_connections_per_client: config.max_connections_per_client.unwrap_or(auto),
+                    tcp: config.tcp,
+                }),
+            ));
         }
         terms
     }

@@ -104,6 +104,7 @@ worker_stats! {
     Counter downstream_cx_total "http.downstream_cx_total" "Connections accepted";
     Gauge downstream_cx_active "http.downstream_cx_active" "Connections open now";
     Counter downstream_cx_overflow "listener.downstream_cx_overflow" "Connections closed at accept because of max_connections";
+    Counter downstream_cx_client_overflow "listener.downstream_cx_client_overflow" "Connections closed at accept because of max_connections_per_client";
     Counter downstream_cx_idle_timeout "http.downstream_cx_idle_timeout" "Connections closed for want of a next request";
     Counter downstream_cx_first_byte_timeout "http.downstream_cx_first_byte_timeout" "Connections closed because nothing came on them";
     Counter downstream_cx_protocol_error "http.downstream_cx_protocol_error" "Requests refused as malformed";
@@ -125,6 +126,7 @@ worker_stats! {
     Gauge tunnels_active "http.downstream_cx_upgrades_active" "Tunnels open now";
     Counter tunnels_total "http.downstream_cx_upgrades_total" "Tunnels opened";
     Counter tunnels_revoked "http.downstream_cx_upgrades_revoked" "Tunnels ended by a reload whose policy denies them";
+    Counter tunnels_client_overflow "http.downstream_cx_upgrades_client_overflow" "Tunnels refused because of max_per_client";
     Counter upstream_cx_total "cluster.upstream_cx_total" "Connections made to upstreams";
     Gauge upstream_cx_active "cluster.upstream_cx_active" "Upstream connections open now";
     Counter upstream_cx_connect_fail "cluster.upstream_cx_connect_fail" "Connection attempts that failed";
@@ -141,6 +143,7 @@ worker_stats! {
     Counter upstream_rq_retry_success "cluster.upstream_rq_retry_success" "Of those, the ones that got an answer";
     Counter upstream_rq_retry_overflow "cluster.upstream_rq_retry_overflow" "Retries refused by the retries breaker";
     Gauge clusters_active "cluster_manager.active_clusters" "Clusters known now";
+    Counter clusters_client_overflow "cluster_manager.client_overflow" "Streams refused because max_hosts_per_client destinations of their client were in use";
     Counter access_log_written "access_log.written" "Access-log lines handed to the writer";
     Counter access_log_dropped "access_log.dropped" "Access-log lines lost because the writer could not keep up";
     // These two are written by the watchdog on the main thread, and by it alone.

@@ -18,6 +18,9 @@ struct Idle {
     since: Instant,
 }
 
+/// Connections that a stream finds closed before it makes one of its own.
+const STALE_AT_ONCE: usize = 32;
+
 /// How long connections live.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -36,9 +39,10 @@ impl Pool {
         self.idle.len()
     }
 
-    /// A connection that is fit for use; stale ones met on the way are dropped.
+    /// A connection that is fit for use; stale ones met on the way are dropped. Where many are, an origin has closed them all
+    /// at once, and after a few a new connection is the better choice.
     pub fn check_out(&mut self, max_age: Option<Duration>, may_repeat: bool, counts: &Counts) -> Option<UpstreamConnection> {
-        while let Some(idle) = self.idle.pop() {
+        for idle in std::iter::from_fn(|| self.idle.pop()).take(STALE_AT_ONCE) {
             counts.idle_decrement();
             let connection = idle.connection;
             if max_age.is_some_and(|max| connection.opened.elapsed() >= max) {
@@ -65,16 +69,22 @@ impl Pool {
         counts.idle_increment();
     }
 
-    /// Drops what has been idle or open for too long, and what is no longer quiet.
-    pub fn sweep(&mut self, now: Instant, limits: &Limits, counts: &Counts) {
+    /// Drops what has been idle or open for too long, and what is no longer quiet, up to `budget`, which it lessens: each
+    /// is a socket to close.
+    pub fn sweep(&mut self, now: Instant, limits: &Limits, counts: &Counts, budget: &mut usize) {
         self.retain(counts, |idle| {
+            if *budget == 0 {
+                return true;
+            }
             if now.duration_since(idle.since) >= limits.idle_timeout || is_too_old(&idle.connection, now, limits) {
                 count!(counts, upstream_cx_idle_timeout);
+                *budget -= 1;
                 return false;
             }
             let quiet = idle.connection.is_quiet();
             if !quiet {
                 count!(counts, upstream_cx_stale);
+                *budget -= 1;
             }
             quiet
         });

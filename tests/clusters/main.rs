@@ -7,6 +7,7 @@
 mod kit;
 
 mod breakers;
+mod clients;
 mod endpoints;
 mod names;
 mod overrides;

@@ -1,7 +1,7 @@
 //! One end of a connection, with every byte that went over it.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::DEADLINE;
@@ -39,6 +39,15 @@ impl Peer {
     pub fn connect(role: &'static str, address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, DEADLINE).unwrap_or_else(|error| panic!("{role} cannot connect: {error}"));
         Self::new(role, stream)
+    }
+
+    /// Connects from an address of this machine, such as another one of 127.0.0.0/8: another client to the proxy.
+    #[track_caller]
+    pub fn connect_from(role: &'static str, source: IpAddr, address: SocketAddr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None).expect("a socket");
+        let connected = socket.bind(&SocketAddr::new(source, 0).into()).and_then(|()| socket.connect_timeout(&address.into(), DEADLINE));
+        connected.unwrap_or_else(|error| panic!("{role} cannot connect from {source}: {error}"));
+        Self::new(role, socket.into())
     }
 
     #[track_caller]

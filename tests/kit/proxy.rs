@@ -81,6 +81,12 @@ impl Proxy {
         Peer::connect("client", self.address())
     }
 
+    /// A new connection from another address of 127.0.0.0/8.
+    #[track_caller]
+    pub fn client_from(&self, source: Ipv4Addr) -> Peer {
+        Peer::connect_from("client", source.into(), self.address())
+    }
+
     /// A new client that has a tunnel to `authority`.
     #[track_caller]
     pub fn tunnel(&self, authority: &str) -> Peer {

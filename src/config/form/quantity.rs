@@ -235,6 +235,26 @@ impl Form for CountLimit {
     }
 }
 
+/// At least one of something, or `"auto"`.
+pub(in crate::config) enum CountOrAuto {}
+
+impl Form for CountOrAuto {
+    type Written = Scalar;
+    type Checked = Option<usize>;
+
+    fn check(written: Scalar) -> Result<Option<usize>, Wrong> {
+        match written {
+            Scalar::Text(text) if text == "auto" => Ok(None),
+            Scalar::Number(number) => Count::<usize>::check(number).map(Some),
+            Scalar::Text(_) => Err(Wrong::new(format!("{} is not a number", written.shown()))),
+        }
+    }
+
+    fn remedy() -> String {
+        format!("write \"auto\", or a whole number from 1 to {}, without quotes", u32::MAX)
+    }
+}
+
 /// A firewall mark; 0 is none.
 pub(in crate::config) enum Mark {}
 

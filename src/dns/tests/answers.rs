@@ -106,7 +106,7 @@ async fn a_silent_server_gets_a_share_of_the_time() {
     let scene = Scene::with(|settings| settings.servers.insert(0, DnsServer::Udp(address))).await;
     scene.server.answer("*", 60, &["192.0.2.1"]);
     let host = scene.host("www.example");
-    let waiting = tokio::spawn(async move { host.resolve().await.map(|answer| answer.addresses.clone()) });
+    let waiting = tokio::spawn(async move { host.resolve(None).await.map(|answer| answer.addresses.clone()) });
     let mut buffer = [0; 512];
     silent.recv(&mut buffer).await.unwrap();
     scene.after(Duration::from_millis(1700)).await;

@@ -10,7 +10,7 @@ async fn a_thousand_first_requests_make_one_look_up() {
     let waiting: Vec<_> = (0..1000)
         .map(|_| {
             let host = scene.host("www.example");
-            tokio::spawn(async move { addresses(host.resolve().await.ok()) })
+            tokio::spawn(async move { addresses(host.resolve(None).await.ok()) })
         })
         .collect();
     for waiting in waiting {
@@ -51,7 +51,7 @@ async fn waiters_have_a_limit_and_a_place_is_given_back() {
     scene.server.both("slow2.example", Rule::Silent);
     let wait = |text: &str| {
         let host = scene.host(text);
-        tokio::spawn(async move { host.resolve().await.map(drop) })
+        tokio::spawn(async move { host.resolve(None).await.map(drop) })
     };
     let waiting = [wait("slow.example"), wait("slow2.example")];
     scene.until(|scene| scene.directory.stats().pending.get() == 2).await;
@@ -73,9 +73,9 @@ async fn a_look_up_outlives_the_one_who_asked_first() {
     scene.server.both("www.example", Rule::Late(seconds(1), super::server::texts(&["192.0.2.1"])));
     let host = scene.host("www.example");
     let (first, second) = (host.clone(), host.clone());
-    let first = tokio::spawn(async move { first.resolve().await.map(drop) });
+    let first = tokio::spawn(async move { first.resolve(None).await.map(drop) });
     scene.until(|scene| scene.server.asked_in_all() == 2).await;
-    let second = tokio::spawn(async move { addresses(second.resolve().await.ok()) });
+    let second = tokio::spawn(async move { addresses(second.resolve(None).await.ok()) });
     first.abort();
     scene.after(seconds(1)).await;
     assert_eq!(second.await.unwrap(), Some(ips(&["192.0.2.1"])));
@@ -91,14 +91,14 @@ async fn ten_thousand_names_leave_nothing_behind() {
         let round: Vec<_> = (0..100)
             .map(|index| {
                 let host = scene.host(&format!("host-{index}.round-{round}.example"));
-                tokio::spawn(async move { addresses(host.resolve().await.ok()) })
+                tokio::spawn(async move { addresses(host.resolve(None).await.ok()) })
             })
             .collect();
         first.get_or_insert_with(|| Arc::downgrade(&scene.host("host-0.round-0.example")));
         for waiting in round {
             assert_eq!(waiting.await.unwrap(), Some(ips(&["192.0.2.1"])));
         }
-        assert!(scene.directory.table().hosts.len() <= 1024);
+        assert!(scene.directory.table().hosts().len() <= 1024);
     }
     let stats = scene.directory.stats();
     assert_eq!((stats.host_added.get(), stats.num_hosts.get()), (10_000, 1024));
@@ -115,7 +115,7 @@ async fn whoever_waits_when_the_driver_ends_is_told() {
     let scene = Scene::new().await;
     scene.server.both("www.example", Rule::Silent);
     let host = scene.host("www.example");
-    let waiting = tokio::spawn(async move { host.resolve().await.map(drop) });
+    let waiting = tokio::spawn(async move { host.resolve(None).await.map(drop) });
     scene.until(|scene| scene.server.asked("www.example") == 1).await;
     scene.driver.abort();
     assert!(waiting.await.unwrap().is_err());
@@ -141,7 +141,7 @@ fn workers_on_other_threads_share_one_look_up() {
                 runtime().block_on(async {
                     for index in 0..200 {
                         let host = directory.host(&name(&format!("host-{index}.example"))).unwrap();
-                        assert_eq!(addresses(host.resolve().await.ok()), Some(ips(&["192.0.2.1"])));
+                        assert_eq!(addresses(host.resolve(None).await.ok()), Some(ips(&["192.0.2.1"])));
                         host.touch();
                     }
                 })

@@ -50,7 +50,7 @@ impl Scene {
     }
 
     async fn resolve(&self, text: &str) -> Result<Vec<IpAddr>, Error> {
-        self.host(text).resolve().await.map(|answer| answer.addresses.clone())
+        self.host(text).resolve(None).await.map(|answer| answer.addresses.clone())
     }
 
     /// Polls sockets and tasks until `condition`, without letting the clock move.
@@ -93,7 +93,9 @@ fn settings() -> config::Dns {
         query_timeout: Duration::from_secs(5),
         host_ttl: Duration::from_secs(300),
         max_hosts: 1024,
+        max_hosts_per_client: 256,
         max_pending_requests: 1024,
+        max_pending_requests_per_client: 256,
         max_stale: Duration::from_secs(600),
         preresolve_hostnames: Vec::new(),
         use_search_domains: false,

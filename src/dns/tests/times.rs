@@ -12,7 +12,7 @@ async fn an_answer_lasts_for_its_ttl() {
     scene.server.answer("www.example", 60, &["192.0.2.1"]);
     let host = scene.host("www.example");
     assert!(host.answer().is_none());
-    host.resolve().await.unwrap();
+    host.resolve(None).await.unwrap();
     scene.server.answer("www.example", 60, &["192.0.2.2"]);
     scene.after(seconds(40)).await;
     assert_eq!(addresses(host.answer()), Some(ips(&["192.0.2.1"])));
@@ -55,7 +55,7 @@ async fn an_old_answer_serves_while_the_server_fails_and_no_longer_than_max_stal
     let scene = Scene::new().await;
     scene.server.answer("www.example", 60, &["192.0.2.1"]);
     let host = scene.host("www.example");
-    host.resolve().await.unwrap();
+    host.resolve(None).await.unwrap();
     scene.server.both("www.example", Rule::Code(ResponseCode::ServFail));
     for _ in 0..10 {
         scene.after(seconds(65)).await;
@@ -76,7 +76,7 @@ async fn nxdomain_ends_an_old_answer_at_once() {
     let scene = Scene::new().await;
     scene.server.answer("www.example", 60, &["192.0.2.1"]);
     let host = scene.host("www.example");
-    host.resolve().await.unwrap();
+    host.resolve(None).await.unwrap();
     scene.server.both("www.example", Rule::Code(ResponseCode::NXDomain));
     scene.after(seconds(61)).await;
     assert_eq!(scene.resolve("www.example").await, Err(Error::NotFound));
@@ -89,7 +89,7 @@ async fn silence_is_a_timeout_and_questions_are_sent_again() {
     let scene = Scene::new().await;
     scene.server.both("www.example", Rule::Silent);
     let host = scene.host("www.example");
-    let waiting = tokio::spawn(async move { host.resolve().await.map(drop) });
+    let waiting = tokio::spawn(async move { host.resolve(None).await.map(drop) });
     scene.until(|scene| scene.server.asked("www.example") == 1).await;
     scene.after(Duration::from_millis(1001)).await;
     scene.until(|scene| scene.server.asked("www.example") == 2).await;
@@ -105,7 +105,7 @@ async fn a_host_in_use_is_refreshed_ahead_of_expiry() {
     let scene = Scene::new().await;
     scene.server.answer("www.example", 60, &["192.0.2.1"]);
     let host = scene.host("www.example");
-    host.resolve().await.unwrap();
+    host.resolve(None).await.unwrap();
     host.touch();
     scene.server.answer("www.example", 60, &["192.0.2.2"]);
     scene.after(seconds(49)).await;
@@ -135,7 +135,7 @@ async fn only_another_set_of_addresses_is_a_change() {
         (&["192.0.2.2", "2001:db8::1"], 3),
     ] {
         scene.server.answer("www.example", 60, addresses);
-        host.resolve().await.unwrap();
+        host.resolve(None).await.unwrap();
         assert_eq!(host.generation(), generation, "{addresses:?}");
         scene.after(seconds(61)).await;
     }
@@ -149,7 +149,7 @@ async fn ipv4_goes_ahead_when_ipv6_is_late_and_ipv6_joins_it() {
     scene.server.rule("www.example", RecordType::AAAA, Rule::Late(seconds(2), texts(&["2001:db8::1"])));
     let host = scene.host("www.example");
     let waiter = host.clone();
-    let waiting = tokio::spawn(async move { addresses(waiter.resolve().await.ok()) });
+    let waiting = tokio::spawn(async move { addresses(waiter.resolve(None).await.ok()) });
     scene.until(|scene| scene.server.asked_in_all() == 2).await;
     // The delay starts when the first answer is read.
     scene.after(Duration::ZERO).await;
@@ -170,7 +170,7 @@ async fn idle_hosts_are_dropped_unless_held_or_preresolved() {
     scene.server.answer("*", 100, &["192.0.2.1"]);
     scene.until(|scene| scene.directory.stats().query_success.get() == 1).await;
     let held = scene.host("held.example");
-    held.resolve().await.unwrap();
+    held.resolve(None).await.unwrap();
     scene.resolve("idle.example").await.unwrap();
     drop(scene.host("never-asked.example"));
     assert_eq!(scene.directory.stats().num_hosts.get(), 4);
