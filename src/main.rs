@@ -9,13 +9,22 @@ use outrider::server;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Gives back to the system what the allocator keeps for this thread, and what it keeps for all.
+fn release_memory() {
+    unsafe extern "C" {
+        fn mi_collect(force: bool);
+    }
+    // SAFETY: it takes no pointer, and mimalloc allows it on any thread at any time.
+    unsafe { mi_collect(true) }
+}
+
 fn main() -> ExitCode {
     match cli::parse() {
         Command::Check(file) => cli::check(file),
         Command::Env(file, client) => cli::env(file, client),
         Command::Reload(socket) => cli::reload(&socket),
         Command::Run(cli::RunOptions { config, log_level, admin_socket }) => {
-            server::run(&server::Options { config, log_level, admin_socket })
+            server::run(&server::Options { config, log_level, admin_socket, release_memory })
         }
     }
 }

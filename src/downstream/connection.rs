@@ -210,7 +210,9 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.context.stats.downstream_cx_active.decrement();
+        let active = &self.context.stats.downstream_cx_active;
+        self.context.memory.connection_ends(active.get());
+        active.decrement();
         probes::connection_end(self.context.worker, self.stream.as_raw_fd(), self.requests);
     }
 }

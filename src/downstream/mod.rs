@@ -36,7 +36,7 @@ use crate::cluster::{AddressRules, Clusters};
 use crate::codec::index::FieldIndex;
 use crate::config::{self, Config, Http1};
 use crate::drain::Drain;
-use crate::event_loop::EventLoop;
+use crate::event_loop::{EventLoop, Memory};
 use crate::filter::policy::Policy;
 use crate::stats::WorkerStats;
 
@@ -76,6 +76,7 @@ pub struct Context {
     pub access_log: Log,
     pub drain: Drain,
     pub clients: Arc<Clients>,
+    pub memory: Memory,
     snapshot: RefCell<Rc<Held>>,
     request_ids: Cell<u64>,
     /// Reused by every head that is read.
@@ -90,6 +91,7 @@ impl Context {
         clusters: Clusters,
         access_log: Log,
         clients: Arc<Clients>,
+        memory: Memory,
     ) -> Self {
         Context {
             worker,
@@ -99,6 +101,7 @@ impl Context {
             access_log,
             drain: Drain::default(),
             clients,
+            memory,
             snapshot: RefCell::new(Rc::new(Held(snapshot))),
             // Somewhere else in every worker and run, so that ids of different logs do not meet.
             request_ids: Cell::new(RandomState::new().hash_one(worker)),

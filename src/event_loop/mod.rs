@@ -4,6 +4,7 @@
 mod buffers;
 mod clock;
 mod deadlines;
+mod memory;
 mod pipes;
 mod pulse;
 mod turn;
@@ -12,6 +13,7 @@ mod watchdog;
 pub use buffers::{Buffer, Buffers, Scratch, ScratchVec};
 pub use clock::{Clock, coarse_now};
 pub use deadlines::{Deadline, Deadlines};
+pub use memory::Memory;
 pub use pipes::{Pipe, Pipes};
 pub use pulse::Pulse;
 pub use turn::spend;

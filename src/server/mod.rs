@@ -44,6 +44,8 @@ pub struct Options {
     pub log_level: logging::Levels,
     /// Where the admin API listens besides what the configuration says, for `outrider reload` and the like.
     pub admin_socket: Option<PathBuf>,
+    /// Has the allocator give back what it keeps for the thread that calls.
+    pub release_memory: fn(),
 }
 
 /// Exit code of a run whose configuration is wrong; systemd is told not to try again.
@@ -164,6 +166,7 @@ impl Server {
                 places: places.clone(),
                 sockets,
                 connection_limit,
+                release_memory: options.release_memory,
                 ready,
             };
             workers.push(worker::start(parts).map_err(|error| format!("cannot start a worker: {error}"))?);

@@ -19,7 +19,7 @@ use crate::cluster::{self, Clusters};
 use crate::config;
 use crate::dns;
 use crate::downstream::{Context, Listener, Snapshot};
-use crate::event_loop::Pulse;
+use crate::event_loop::{Memory, Pulse};
 use crate::listener::{Acceptor, Terms, accept};
 use crate::stats::WorkerStats;
 
@@ -45,6 +45,7 @@ pub(super) struct Parts {
     pub sockets: Vec<Socket>,
     /// Connections of a listener that this process has descriptors for.
     pub connection_limit: usize,
+    pub release_memory: fn(),
     /// Told when the worker accepts.
     pub ready: oneshot::Sender<io::Result<()>>,
 }
@@ -126,10 +127,20 @@ async fn work(parts: Parts, mut commands: mpsc::UnboundedReceiver<Command>) {
     let log = parts.access_log.log(parts.stats.clone());
     spawn_local(log.flusher());
     spawn_local(parts.pulse.beat());
-    let context = Rc::new(Context::new(parts.index, parts.snapshot.clone(), parts.stats, clusters, log, parts.clients));
+    let context = Rc::new(Context::new(
+        parts.index,
+        parts.snapshot.clone(),
+        parts.stats,
+        clusters,
+        log,
+        parts.clients,
+        Memory::new(parts.release_memory),
+    ));
     let (sweeping, sleeping) = (context.clone(), context.event_loop.deadlines.clone());
     spawn_local(async move { sweeping.clusters.run().await });
     spawn_local(async move { sleeping.run().await });
+    let releasing = context.clone();
+    spawn_local(async move { releasing.memory.run(|| releasing.stats.downstream_cx_active.get()).await });
     let mut listeners =
         Listeners { context: context.clone(), connection_limit: parts.connection_limit, open: Vec::new(), surplus: Vec::new() };
     // Whoever started this waits for it.

@@ -67,3 +67,30 @@ fn short_connections() {
     let grown = proxy.resident_memory().saturating_sub(memory);
     assert!(grown < 8 << 20, "1,000 connections left {grown} bytes");
 }
+
+/// What the allocator keeps after a crowd goes back to the system, though the workers are quiet.
+#[test]
+fn memory_of_a_crowd_is_given_back() {
+    const HALF_HEAD: usize = 40 << 10;
+    let origin = ScriptedOrigin::start([Script::always(response(b"hello"))]);
+    let proxy = Proxy::builder().with("server", "workers = 2").start();
+    fetch(&mut proxy.client(), &origin.authority(), "/");
+    let memory = proxy.resident_memory();
+    let mut head = format!("GET http://{0}/ HTTP/1.1\r\nHost: {0}\r\nX: ", origin.authority());
+    head.extend(std::iter::repeat_n('x', HALF_HEAD));
+    let clients: Vec<_> = (0..3 * MANY)
+        .map(|_| {
+            let mut client = proxy.client();
+            client.send(&head);
+            client
+        })
+        .collect();
+    let held = (clients.len() * HALF_HEAD) as u64;
+    proxy.wait_for_stat("server.memory_resident", |resident| resident > memory + held);
+    drop(clients);
+    proxy.wait_for_stat("http.downstream_cx_active", |active| active == 0);
+    // Each worker keeps buffers of 2 MiB for whoever comes next, and what the last few have left.
+    proxy.wait_for_memory(memory + held / 3);
+    // And those who come later are served as before.
+    fetch(&mut proxy.client(), &origin.authority(), "/");
+}

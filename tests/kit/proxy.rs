@@ -201,6 +201,12 @@ impl Proxy {
         self.proc_number("status", "VmRSS:") * 1024
     }
 
+    /// Waits until the process has no more than so many bytes resident.
+    #[track_caller]
+    pub fn wait_for_memory(&self, most: u64) {
+        self.wait_for("resident memory", || self.resident_memory(), |resident| resident <= most);
+    }
+
     /// CPU time that the process used, in user and kernel mode.
     pub fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(self.proc("stat")).expect("the process is there");
