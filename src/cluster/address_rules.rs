@@ -4,7 +4,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
+use tokio::net::TcpStream;
 
+use super::local_route::is_local;
 use crate::config::Addresses;
 
 /// The built-in rules, the exceptions of `[addresses]`, and the proxy's own listeners.
@@ -12,6 +14,7 @@ use crate::config::Addresses;
 pub struct AddressRules {
     /// Longest prefix first, and deny before allow: the first that contains an address decides.
     exceptions: Box<[(IpNet, Exception)]>,
+    /// What this process listens on.
     own: Box<[SocketAddr]>,
 }
 
@@ -26,7 +29,7 @@ enum Exception {
 pub enum Class {
     /// `[addresses] deny`.
     Denied,
-    /// A listener of this proxy: a loop.
+    /// This machine, at a port of a listener or of the admin API: a loop, or a way to the API for whoever may use the proxy.
     OwnListener,
     /// "This network" (RFC 1122 section 3.2.1.3), which systems take for the machine itself.
     Unspecified,
@@ -46,7 +49,7 @@ pub enum Class {
 }
 
 impl AddressRules {
-    /// `own` are the listeners as bound, port and all.
+    /// `own` are the listeners and the admin API's address, as bound: with their real ports.
     pub fn new(addresses: &Addresses, own: Vec<SocketAddr>) -> Self {
         let allow = addresses.allow.iter().map(|&network| (network, Exception::Allow));
         let deny = addresses.deny.iter().map(|&network| (network, Exception::Deny));
@@ -59,13 +62,10 @@ impl AddressRules {
     /// Refused if any address is that this one may end up at: an IPv6 address that carries an IPv4
     /// address goes where a translator or a tunnel takes it.
     pub fn check(&self, address: SocketAddr) -> Result<(), Class> {
-        let outer = address.ip().to_canonical();
-        if let IpAddr::V6(outer) = outer {
-            for inner in Carried::of(outer) {
-                self.check_one(IpAddr::V4(inner), address.port())?;
-            }
+        for inner in carried_addresses(address.ip()) {
+            self.check_one(IpAddr::V4(inner), address.port())?;
         }
-        self.check_one(outer, address.port())
+        self.check_one(address.ip().to_canonical(), address.port())
     }
 
     fn check_one(&self, address: IpAddr, port: u16) -> Result<(), Class> {
@@ -84,16 +84,24 @@ impl AddressRules {
         }
     }
 
-    /// Which addresses the machine has cannot be known cheaply, and changes. Who listens on all of
-    /// them and wants the others refused too names them in `own`.
+    /// Every address of this machine counts, whichever of them the listener has: what comes to one may be redirected to
+    /// another. Where the kernel may not be asked, those that are known without it do, and
+    /// [`AddressRules::leads_back`] is left.
     fn is_own(&self, address: IpAddr, port: u16) -> bool {
-        self.own.iter().any(|own| {
-            own.port() == port
-                && (own.ip() == address
-                    // Connecting to 0.0.0.0 or :: reaches loopback.
-                    || address.is_unspecified()
-                    || (own.ip().is_unspecified() && address.is_loopback()))
-        })
+        let is_told = |own: &SocketAddr| own.port() == port && own.ip() == address;
+        self.has_port(port)
+            // Connecting to 0.0.0.0 or :: reaches loopback.
+            && (address.is_unspecified() || address.is_loopback() || self.own.iter().any(is_told) || is_local(address).unwrap_or(false))
+    }
+
+    /// Whether a connection that stands has come back to this process. Its two ends have the same address then, unless it
+    /// left from another of the machine's; asking costs a system call only where the port is one of ours.
+    pub fn leads_back(&self, stream: &TcpStream, endpoint: SocketAddr) -> bool {
+        self.has_port(endpoint.port()) && stream.local_addr().is_ok_and(|local| local.ip().to_canonical() == endpoint.ip().to_canonical())
+    }
+
+    fn has_port(&self, port: u16) -> bool {
+        self.own.iter().any(|own| own.port() == port)
     }
 }
 
@@ -186,9 +194,19 @@ impl Class {
     }
 }
 
+/// The IPv4 addresses that an address carries in any form of IPv6 that leads to them, an IPv4-mapped one apart, which is
+/// that address itself.
+pub fn carried_addresses(address: IpAddr) -> impl Iterator<Item = Ipv4Addr> {
+    let outer = match address.to_canonical() {
+        IpAddr::V6(outer) => Some(outer),
+        IpAddr::V4(_) => None,
+    };
+    outer.into_iter().flat_map(Carried::of)
+}
+
 /// The IPv4 addresses that an IPv6 address carries, in every reading that something on the way may give it.
 struct Carried {
-    found: [Option<Ipv4Addr>; 4],
+    found: [Option<Ipv4Addr>; 5],
 }
 
 impl Carried {
@@ -197,7 +215,12 @@ impl Carried {
         let octets = address.octets();
         let at = |places: [usize; 4]| Some(Ipv4Addr::from(places.map(|place| octets[place])));
         let last = at([12, 13, 14, 15]);
-        let found = match address.segments() {
+        // ISATAP (RFC 5214 section 6.1) is an interface identifier, behind any prefix.
+        let isatap = match address.segments() {
+            [_, _, _, _, 0 | 0x200, 0x5efe, _, _] => last,
+            _ => None,
+        };
+        let [first, second, third, fourth] = match address.segments() {
             // :: and ::1 are themselves; other IPv4-compatible addresses (RFC 4291 section 2.5.5.1) are
             // not. Nor are IPv4-translated ones (RFC 2765).
             [0, 0, 0, 0, 0, 0, 0, 0 | 1] => [None; 4],
@@ -214,7 +237,7 @@ impl Carried {
             [0x2001, 0, ..] => [at([4, 5, 6, 7]), last.map(|client| Ipv4Addr::from(!client.to_bits())), None, None],
             _ => [None; 4],
         };
-        Self { found }.found.into_iter().flatten()
+        Self { found: [first, second, third, fourth, isatap] }.found.into_iter().flatten()
     }
 }
 
@@ -287,6 +310,16 @@ mod tests {
             ("2001:0:a00:1::", Some("private")),
             ("2001:0:101:101:0:0:3f57:fffe", Some("private")),
             ("2001:0:101:101:0:0:fefe:fefe", None),
+            // ISATAP, behind a public prefix, and behind one that carries an address itself.
+            ("2001:db8::5efe:127.0.0.1", Some("loopback")),
+            ("2606:4700::5efe:10.0.0.1", Some("private")),
+            ("2606:4700::200:5efe:169.254.169.254", Some("metadata")),
+            ("2606:4700::200:5efe:1.1.1.1", None),
+            ("2606:4700::300:5efe:10.0.0.1", None),
+            ("2606:4700::5eff:10.0.0.1", None),
+            ("2002:101:101:0:0:5efe:a00:1", Some("private")),
+            ("2002:a00:1:0:0:5efe:101:101", Some("private")),
+            ("fe80::5efe:1.1.1.1", Some("link_local")),
         ] {
             assert_eq!(check(&rules, address), class, "{address}");
         }
@@ -355,7 +388,11 @@ mod tests {
             ("[64:ff9b::192.0.2.1]:8080", Some("own_listener")),
             ("0.0.0.0:3128", Some("own_listener")),
             ("[::]:8080", Some("own_listener")),
-            ("127.0.0.2:3128", None),
+            ("[64:ff9b::127.0.0.1]:8080", Some("own_listener")),
+            ("[2606:4700::5efe:127.0.0.1]:8080", Some("own_listener")),
+            // Every address of this machine, whichever of them the listener has.
+            ("127.0.0.2:3128", Some("own_listener")),
+            ("127.0.0.1:8080", Some("own_listener")),
             ("127.0.0.1:3129", None),
             ("192.0.2.1:3128", None),
         ] {
@@ -368,6 +405,21 @@ mod tests {
             }
             assert_eq!(check(&all, "127.0.0.1:80"), None);
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_came_back_is_known() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let here = TcpStream::connect(address).await.expect("listening");
+        let elsewhere = tokio::net::TcpSocket::new_v4().expect("a socket");
+        elsewhere.bind("127.0.0.9:0".parse().expect("an address")).expect("bound");
+        let from_elsewhere = elsewhere.connect(address).await.expect("listening");
+        let own = rules(&[], &[], &[&address.to_string()]);
+        assert!(own.leads_back(&here, address));
+        // Of this the kernel had to be asked before.
+        assert!(!own.leads_back(&from_elsewhere, address));
+        assert!(!rules(&[], &[], &["127.0.0.1:1"]).leads_back(&here, address));
     }
 
     #[test]
@@ -390,6 +442,8 @@ mod tests {
                     Ipv6Addr::from(0x2001_0000 << 96 | inside << 64),
                     Ipv6Addr::from(0x2001_0000_0101_0101 << 64 | u128::from(!bits)),
                     Ipv6Addr::from(inside),
+                    Ipv6Addr::from(0x2606_4700 << 96 | 0x5efe << 32 | inside),
+                    Ipv6Addr::from(0x2606_4700 << 96 | 0x0200_5efe << 32 | inside),
                 ] {
                     prop_assert!(rules.check(SocketAddr::new(spelling.into(), port)).is_err(), "{} as {}", plain, spelling);
                 }

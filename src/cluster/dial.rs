@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::permits::{Room, Want};
-use super::{AddressRules, Cluster, Unavailable};
+use super::{AddressRules, Class, Cluster, Unavailable};
 use crate::clients::Account;
 use crate::codec::authority::Host;
 use crate::config::{ClusterOptions, FirstFamily};
@@ -68,6 +68,10 @@ impl Cluster {
             result = self.race(&endpoints, &options, deadline).await;
         }
         match result {
+            Ok((stream, endpoint)) if rules.leads_back(&stream, endpoint) => {
+                self.counts.worker.address_denied.increment();
+                Err(Unavailable::AddressDenied { address: endpoint.ip(), class: Class::OwnListener })
+            }
             Ok((stream, endpoint)) => {
                 self.shared.outliers.succeeded(endpoint.ip());
                 let connection = UpstreamConnection::new(stream, endpoint, terms, self.counts.clone());

@@ -24,6 +24,7 @@ mod breakers;
 mod clusters;
 mod dial;
 mod directory;
+mod local_route;
 mod options;
 mod outliers;
 mod permits;
@@ -39,11 +40,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-pub use address_rules::{AddressRules, Class};
+pub use address_rules::{AddressRules, Class, carried_addresses};
 pub use breakers::{Breaker, BreakerView};
 pub use clusters::Clusters;
 pub use dial::Connected;
 pub use directory::Directory;
+pub use local_route::is_local;
 pub use outliers::OutlierView;
 pub use permits::{RequestPermit, RetryPermit, Want};
 pub use report::ClusterView;

@@ -149,6 +149,11 @@ impl Listeners {
         self.bound.iter().map(|bound| bound.actual).collect()
     }
 
+    /// All that connections are accepted from, those sockets too that nobody is meant to use any more.
+    pub fn accepting(&self) -> impl Iterator<Item = SocketAddr> {
+        self.bound.iter().map(|bound| bound.actual).chain(self.surplus.iter().map(|(address, _)| *address))
+    }
+
     /// Name and address of each listener, an entry for each address.
     pub fn list(&self) -> Vec<(&str, SocketAddr)> {
         let mut list: Vec<_> = self.bound.iter().map(|bound| (bound.listener.as_str(), bound.actual)).collect();

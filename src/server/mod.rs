@@ -13,6 +13,7 @@ mod worker;
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -103,6 +104,8 @@ struct Server {
     clusters: Arc<cluster::Directory>,
     access_log: access_log::Writer,
     listeners: Listeners,
+    /// Where the admin API listens on TCP, for as long as this process runs.
+    admin_address: Option<SocketAddr>,
     workers: Vec<Worker>,
     notifier: Arc<Notifier>,
     /// Counts the configurations that were in force.
@@ -135,6 +138,8 @@ impl Server {
         let clients = Clients::new();
         let access_log = access_log::Writer::start(&config.access_log.sink, count).map_err(|error| error.to_string())?;
         let admin = bind_admin(&config.admin, options.admin_socket.as_ref()).map_err(|error| error.to_string())?;
+        let admin_address = admin.iter().find_map(Admin::address);
+        tell_if_addresses_are_unknown();
         let mut listeners = Listeners::new(keeper, count);
         let change = listeners.prepare(&config.listeners).map_err(|error| error.to_string())?;
         let sockets = listeners.commit(change);
@@ -143,7 +148,7 @@ impl Server {
         let counted = clients.clone();
         let help = "Clients that have a connection, or a destination that was made for them";
         registry.add_provider(move |exposition| exposition.gauge("listener.clients", help, counted.len() as u64));
-        let snapshot = snapshot(&config, &listeners);
+        let snapshot = snapshot(&config, &listeners, admin_address);
         let mut watchdog = Watchdog::new();
         let cpus = cpus::allowed_cpus();
         let (mut workers, mut pulses, mut all_ready) = (Vec::new(), Vec::new(), Vec::new());
@@ -173,8 +178,21 @@ impl Server {
         }
         let config_path = options.config.clone();
         let (generation, problem) = (1, None);
-        let server =
-            Server { config_path, config, registry, logging, dns, clusters, access_log, listeners, workers, notifier, generation, problem };
+        let server = Server {
+            config_path,
+            config,
+            registry,
+            logging,
+            dns,
+            clusters,
+            access_log,
+            listeners,
+            admin_address,
+            workers,
+            notifier,
+            generation,
+            problem,
+        };
         Ok((server, Services { dns: driver, watchdog, admin, pulses, ready: all_ready }))
     }
 
@@ -194,14 +212,13 @@ impl Server {
             tracing::error!("a worker cannot start: {error}");
             return ExitCode::FAILURE;
         }
-        let admin_address = services.admin.iter().find_map(Admin::address);
         let api = admin::Control { registry: self.registry.clone(), logging: self.logging.clone(), requests };
         tokio::spawn(services.dns.run());
         tokio::spawn(services.watchdog.run());
         let mut admin = tokio::spawn(serve_admin(services.admin, api));
         tokio::spawn(vitals::tell(self.notifier.clone(), services.pulses));
         self.registry.set_state(ServerState::Live);
-        self.announce(admin_address);
+        self.announce();
         self.notifier.ready(&self.status());
         let mut news = tokio::time::interval(STATUS_INTERVAL);
         news.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -247,14 +264,14 @@ impl Server {
     }
 
     /// Says where it listens and how to use it, as the first thing that a person sees.
-    fn announce(&self, admin: Option<std::net::SocketAddr>) {
+    fn announce(&self) {
         let addresses = self.listeners.addresses();
         let urls: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
         let mut text = format!("outrider {} listening on {}\n", env!("CARGO_PKG_VERSION"), urls.join(", "));
         if let Some(first) = urls.first() {
             let _ = writeln!(text, "export http_proxy={first} https_proxy={first}");
         }
-        if let Some(admin) = admin {
+        if let Some(admin) = self.admin_address {
             let _ = writeln!(text, "admin on http://{admin}");
         }
         complain(&text);
@@ -354,11 +371,22 @@ fn check_egress(cluster: &config::Cluster) -> Result<(), String> {
     all.try_for_each(|options| upstream::check_egress(&options.egress)).map_err(|error| format!("[cluster]: {error}"))
 }
 
+/// Streams ask the kernel whether an address with a port of ours is this machine's: better told now than never.
+fn tell_if_addresses_are_unknown() {
+    if let Err(error) = cluster::is_local(Ipv4Addr::LOCALHOST.into()) {
+        tracing::warn!(
+            "cannot ask the kernel which addresses are this machine's: {error}; connections of the proxy to itself are only noticed \
+             once they stand. A sandbox must allow AF_NETLINK (RestrictAddressFamilies=, `network netlink raw`)"
+        );
+    }
+}
+
 /// Builds what a configuration means for streams.
-fn snapshot(config: &Config, listeners: &Listeners) -> Arc<Snapshot> {
+fn snapshot(config: &Config, listeners: &Listeners, admin: Option<SocketAddr>) -> Arc<Snapshot> {
+    let own = listeners.accepting().chain(admin).collect();
     Arc::new(Snapshot {
         policy: Policy::new(&config.policy, &config.tunnel),
-        address_rules: AddressRules::new(&config.addresses, listeners.addresses()),
+        address_rules: AddressRules::new(&config.addresses, own),
         config: config.clone(),
     })
 }

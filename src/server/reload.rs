@@ -44,7 +44,7 @@ impl Server {
         let sockets = self.listeners.commit(change);
         // What workers are about to close must not stay open elsewhere.
         self.notifier.settle().await;
-        let (snapshot, places) = (snapshot(&config, &self.listeners), self.listeners.places());
+        let (snapshot, places) = (snapshot(&config, &self.listeners, self.admin_address), self.listeners.places());
         self.ask_workers(sockets, |sockets, done| Command::Reload { snapshot: snapshot.clone(), places: places.clone(), sockets, done })
             .await;
         self.config = config;

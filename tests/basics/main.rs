@@ -11,6 +11,7 @@ mod fairness;
 mod life;
 mod mishaps;
 mod names;
+mod own_addresses;
 mod serving;
 mod tls_front;
 

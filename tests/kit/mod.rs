@@ -24,6 +24,7 @@
 mod black_hole;
 mod dns;
 mod message;
+mod namespace;
 mod origin;
 mod pattern;
 mod peer;
@@ -35,6 +36,7 @@ use std::time::Duration;
 pub use black_hole::BlackHole;
 pub use dns::{Answer, DnsServer};
 pub use message::{Head, Message, dump};
+pub use namespace::{in_own_network, ip, mount};
 pub use origin::Origin;
 pub use peer::{End, Peer};
 pub use proxy::{LogEntry, Proxy, ProxyBuilder, Signal};

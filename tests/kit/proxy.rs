@@ -75,6 +75,10 @@ impl Proxy {
         &self.addresses
     }
 
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// A new connection to the proxy.
     #[track_caller]
     pub fn client(&self) -> Peer {
