@@ -77,7 +77,7 @@ _outrider() {
             return 0
             ;;
         outrider__subcmd__check)
-            opts="-c -h --config --help"
+            opts="-c -h --strict --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -1,5 +1,6 @@
 //! The command line: what was asked for, and the commands that need no server.
 
+mod check;
 mod env;
 mod reload;
 
@@ -10,9 +11,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Config};
+use crate::config;
 use crate::logging::Levels;
 
+pub use check::check;
 pub use env::Client;
 pub use reload::reload;
 
@@ -22,11 +24,19 @@ pub enum Command {
     /// Be a proxy.
     Run(RunOptions),
     /// Check a configuration file; `None` is the one that a run would use.
-    Check(Option<PathBuf>),
+    Check(CheckOptions),
     /// Have the running proxy, whose admin API is at this socket, read its file again.
     Reload(PathBuf),
     /// Print the lines that point a client at the proxy of this file.
     Env(Option<PathBuf>, Client),
+}
+
+/// What `outrider check` is to check, and how.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CheckOptions {
+    pub file: Option<PathBuf>,
+    /// Whether a warning counts as a mistake.
+    pub is_strict: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -54,7 +64,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  asked to stop and did; `check` found no mistake
   1  could not run: a socket could not be bound, or the like
-  2  the command line or the configuration is wrong";
+  2  the command line or the configuration is wrong; with --strict, `check` has a warning";
 
 /// What `--version` adds to the number, for reports of mistakes.
 const LONG_VERSION: &str = concat!(
@@ -80,10 +90,13 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Check a configuration file, tell every mistake in it, and exit
+    /// Check a configuration file, tell every mistake in it and what it hardly means, and exit
     Check {
         /// The file [default: the one that a run would use]
         file: Option<PathBuf>,
+        /// Exit with 2 for warnings, too
+        #[arg(long)]
+        strict: bool,
     },
     /// Print the lines that point a client at the proxy, such as `eval "$(outrider env)"`
     Env {
@@ -114,7 +127,7 @@ fn parse_from(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) 
     let arguments = Arguments::try_parse_from(arguments)?;
     Ok(match arguments.action {
         None => Command::Run(arguments.run),
-        Some(Action::Check { file }) => Command::Check(file.or(arguments.run.config)),
+        Some(Action::Check { file, strict }) => Command::Check(CheckOptions { file: file.or(arguments.run.config), is_strict: strict }),
         Some(Action::Env { shell }) => Command::Env(arguments.run.config, shell),
         Some(Action::Reload { socket }) => Command::Reload(socket),
     })
@@ -135,37 +148,6 @@ pub fn env(file: Option<PathBuf>, client: Client) -> ExitCode {
             ExitCode::from(EXIT_WRONG)
         }
     }
-}
-
-/// `outrider check`.
-pub fn check(file: Option<PathBuf>) -> ExitCode {
-    // A closed pipe is no reason to panic, and there is nobody left to tell.
-    match config::load(file.as_deref()) {
-        Ok(loaded) => {
-            let _ = writeln!(io::stdout(), "{}: ok\n{}", loaded.sources.join(": ok\n"), summary(&loaded.config));
-            ExitCode::SUCCESS
-        }
-        Err(report) => {
-            let _ = io::stderr().write_all(report.render(io::stderr().is_terminal()).as_bytes());
-            ExitCode::from(EXIT_WRONG)
-        }
-    }
-}
-
-/// The least that tells whether this is the file one meant.
-fn summary(config: &Config) -> String {
-    let mut lines = Vec::new();
-    for listener in &config.listeners {
-        let addresses: Vec<_> = listener.addresses.iter().map(ToString::to_string).collect();
-        lines.push(format!("  listener {}: {}", listener.name, addresses.join(", ")));
-    }
-    let admin =
-        [config.admin.socket.as_ref().map(|path| path.display().to_string()), config.admin.address.map(|address| address.to_string())];
-    let admin: Vec<_> = admin.into_iter().flatten().collect();
-    lines.push(format!("  admin: {}", if admin.is_empty() { "off".to_owned() } else { admin.join(", ") }));
-    let rules = config.policy.rules.len();
-    lines.push(format!("  policy: {rules} {}, then {:?}", if rules == 1 { "rule" } else { "rules" }, config.policy.default).to_lowercase());
-    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -195,14 +177,10 @@ mod tests {
     #[test]
     fn check_takes_its_file_either_way() {
         for line in ["outrider check a.toml", "outrider --config a.toml check", "outrider check --config a.toml"] {
-            let Ok(Command::Check(file)) = parsed(line) else { panic!("not a check: {line}") };
-            assert_eq!(file, Some(PathBuf::from("a.toml")), "{line}");
+            let Ok(Command::Check(options)) = parsed(line) else { panic!("not a check: {line}") };
+            assert_eq!(options, CheckOptions { file: Some(PathBuf::from("a.toml")), is_strict: false }, "{line}");
         }
-    }
-
-    #[test]
-    fn the_summary_names_what_matters() {
-        let text = summary(&Config::default());
-        assert_eq!(text, "  listener default: 127.0.0.1:3128, [::1]:3128\n  admin: off\n  policy: 1 rule, then deny");
+        let Ok(Command::Check(options)) = parsed("outrider check --strict") else { panic!("not a check") };
+        assert_eq!(options, CheckOptions { file: None, is_strict: true });
     }
 }

@@ -20,7 +20,7 @@ fn release_memory() {
 
 fn main() -> ExitCode {
     match cli::parse() {
-        Command::Check(file) => cli::check(file),
+        Command::Check(options) => cli::check(&options),
         Command::Env(file, client) => cli::env(file, client),
         Command::Reload(socket) => cli::reload(&socket),
         Command::Run(cli::RunOptions { config, log_level, admin_socket }) => {

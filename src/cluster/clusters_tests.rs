@@ -141,23 +141,18 @@ async fn idle_clusters_and_connections_go() {
     process.config.addresses.allow = vec!["127.0.0.0/8".parse().unwrap()];
     let clusters = process.worker(0);
     let rules = super::super::AddressRules::new(&process.config.addresses, Vec::new());
+    let gate = super::super::Gate { rules: &rules, judge: None };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let destination = |last: usize| Authority::parse(format!("127.0.0.{last}:{port}").as_bytes(), None).unwrap();
     let deadline = crate::event_loop::Deadlines::default().register();
     // Listens on one address only; the others are of the same machine and refuse.
-    let cluster = clusters.get(&destination(1), process.client.account()).unwrap();
-    assert!(
-        clusters
-            .get(&destination(2), process.client.account())
-            .unwrap()
-            .connect(&rules, Want::New, &deadline, process.client.account())
-            .await
-            .is_err()
-    );
+    let client = process.client.account();
+    let cluster = clusters.get(&destination(1), client).unwrap();
+    assert!(clusters.get(&destination(2), client).unwrap().connect(gate, Want::New, &deadline, client).await.is_err());
     let mut connections = Vec::new();
     for _ in 0..17 {
-        connections.push(cluster.connect(&rules, Want::New, &deadline, process.client.account()).await.unwrap().connection);
+        connections.push(cluster.connect(gate, Want::New, &deadline, client).await.unwrap().connection);
     }
     let now = Instant::now();
     connections.into_iter().for_each(|connection| cluster.check_in(connection, now));

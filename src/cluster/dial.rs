@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::permits::{Room, Want};
-use super::{AddressRules, Class, Cluster, Unavailable};
+use super::{AddressRules, Class, Cluster, Gate, Unavailable};
 use crate::clients::Account;
-use crate::codec::authority::Host;
+use crate::codec::authority::{Host, Name};
 use crate::config::{ClusterOptions, FirstFamily};
 use crate::dns;
 use crate::event_loop::{Deadline, Deadlines};
@@ -25,37 +25,26 @@ pub struct Connected {
 impl Cluster {
     /// Makes a connection, or waits for one where there are as many as there may be.
     /// `deadline` is the caller's, who waits for nothing else meanwhile. A wait for a look-up counts against `client`.
-    pub async fn connect(
-        &self,
-        rules: &AddressRules,
-        want: Want,
-        deadline: &Deadline,
-        client: &Arc<Account>,
-    ) -> Result<Connected, Unavailable> {
+    pub async fn connect(&self, gate: Gate<'_>, want: Want, deadline: &Deadline, client: &Arc<Account>) -> Result<Connected, Unavailable> {
         let _pending = self.admit_pending()?;
         let _place = match self.admit_connection() {
             Some(place) => place,
-            None => match Box::pin(self.wait_for_room(want, deadline)).await? {
+            None => match Box::pin(self.wait_for_room(gate.judge, want, deadline)).await? {
                 Room::Kept(connection) => return Ok(Connected { connection, dns: None, connect: None }),
                 Room::New(place) => place,
             },
         };
-        self.resolve_and_dial(rules, deadline, Some(client)).await
+        self.resolve_and_dial(gate, deadline, Some(client)).await
     }
 
     /// The address that was checked is the address that is dialled.
-    async fn resolve_and_dial(
-        &self,
-        rules: &AddressRules,
-        deadline: &Deadline,
-        client: Option<&Arc<Account>>,
-    ) -> Result<Connected, Unavailable> {
+    async fn resolve_and_dial(&self, gate: Gate<'_>, deadline: &Deadline, client: Option<&Arc<Account>>) -> Result<Connected, Unavailable> {
         let (options, terms) = (self.options(), self.terms.get());
         let asked = self.host.as_ref().map(|_| Instant::now());
-        let endpoints = self.resolve(client).await?;
+        let (endpoints, full_name) = self.resolve(client).await?;
         let dialled = Instant::now();
         let dns = asked.map(|asked| dialled - asked);
-        let mut endpoints = self.allowed(endpoints, rules)?;
+        let mut endpoints = self.allowed(endpoints, full_name, gate)?;
         put_family_first(&mut endpoints, options.happy_eyeballs_first_family);
         self.shared.outliers.put_last(&mut endpoints, dialled);
         let mut result = self.race(&endpoints, &options, deadline).await;
@@ -68,7 +57,7 @@ impl Cluster {
             result = self.race(&endpoints, &options, deadline).await;
         }
         match result {
-            Ok((stream, endpoint)) if rules.leads_back(&stream, endpoint) => {
+            Ok((stream, endpoint)) if gate.rules.leads_back(&stream, endpoint) => {
                 self.counts.worker.address_denied.increment();
                 Err(Unavailable::AddressDenied { address: endpoint.ip(), class: Class::OwnListener })
             }
@@ -110,16 +99,18 @@ impl Cluster {
     async fn connect_ahead(&self, rules: &AddressRules, deadline: &Deadline) -> Option<Result<Connected, Unavailable>> {
         let _pending = self.admit_pending().ok()?;
         let _place = self.admit_connection()?;
-        Some(self.resolve_and_dial(rules, deadline, None).await)
+        Some(self.resolve_and_dial(Gate { rules, judge: None }, deadline, None).await)
     }
 
-    async fn resolve(&self, client: Option<&Arc<Account>>) -> Result<Vec<SocketAddr>, Unavailable> {
+    /// The addresses, and the full name that they were found by, where that is another.
+    async fn resolve(&self, client: Option<&Arc<Account>>) -> Result<(Vec<SocketAddr>, Option<Arc<Name>>), Unavailable> {
         let port = self.authority.port;
         match (&self.authority.host, &self.host) {
-            (Host::Address(address), _) => Ok(vec![SocketAddr::new(*address, port)]),
+            (Host::Address(address), _) => Ok((vec![SocketAddr::new(*address, port)], None)),
             (Host::Name(_), Some(host)) => {
                 let answer = host.resolve(client).await.map_err(Unavailable::Dns)?;
-                Ok(answer.addresses.iter().map(|&address| SocketAddr::new(address, port)).collect())
+                let endpoints = answer.addresses.iter().map(|&address| SocketAddr::new(address, port)).collect();
+                Ok((endpoints, answer.full_name.clone()))
             }
             (Host::Name(_), None) => Err(Unavailable::Dns(dns::Error::Overflow)),
         }
@@ -143,14 +134,22 @@ impl Cluster {
     }
 
     /// Those of the addresses that may be dialled from where we have to dial.
-    fn allowed(&self, mut endpoints: Vec<SocketAddr>, rules: &AddressRules) -> Result<Vec<SocketAddr>, Unavailable> {
+    fn allowed(
+        &self,
+        mut endpoints: Vec<SocketAddr>,
+        full_name: Option<Arc<Name>>,
+        gate: Gate<'_>,
+    ) -> Result<Vec<SocketAddr>, Unavailable> {
         let mut denied = None;
-        endpoints.retain(|endpoint| match rules.check(*endpoint) {
-            Ok(()) => true,
-            Err(class) => {
-                denied.get_or_insert(Unavailable::AddressDenied { address: endpoint.ip(), class });
-                false
-            }
+        endpoints.retain(|endpoint| {
+            let address = endpoint.ip();
+            let refusal = match gate.rules.check(*endpoint) {
+                Err(class) => Unavailable::AddressDenied { address, class },
+                Ok(()) if gate.judge.is_none_or(|judge| judge(full_name.as_deref(), address)) => return true,
+                Ok(()) => Unavailable::PolicyDenied { address, full_name: full_name.clone() },
+            };
+            denied.get_or_insert(refusal);
+            false
         });
         let permitted = endpoints.first().copied();
         let options = self.options.borrow();
@@ -165,7 +164,9 @@ impl Cluster {
                 Err(Unavailable::ConnectFailed { endpoint, error })
             }
             (true, None, Some(denied)) => {
-                self.counts.worker.address_denied.increment();
+                if matches!(denied, Unavailable::AddressDenied { .. }) {
+                    self.counts.worker.address_denied.increment();
+                }
                 Err(denied)
             }
             (true, None, None) => Err(Unavailable::Dns(dns::Error::NoAddresses)),

@@ -52,7 +52,7 @@ pub use report::ClusterView;
 pub use shared::Shared;
 
 use crate::clients::Share;
-use crate::codec::authority::Authority;
+use crate::codec::authority::{Authority, Name};
 use crate::config::ClusterOptions;
 use crate::dns;
 use crate::stats::WorkerStats;
@@ -88,6 +88,17 @@ struct Household {
     too_many_idle: Notify,
 }
 
+/// What decides whether an address may be dialled for one stream, and whether it may be lent a connection to it.
+#[derive(Clone, Copy)]
+pub struct Gate<'g> {
+    pub rules: &'g AddressRules,
+    pub judge: Option<&'g Judge<'g>>,
+}
+
+/// The policy, where it depends on what the host's name has become: the full name, if a search domain completed it, and
+/// the address.
+pub type Judge<'g> = dyn Fn(Option<&Name>, IpAddr) -> bool + 'g;
+
 /// Why no connection could be had.
 #[derive(Debug)]
 pub enum Unavailable {
@@ -96,6 +107,11 @@ pub enum Unavailable {
     AddressDenied {
         address: IpAddr,
         class: Class,
+    },
+    /// The policy denies every address of the host; the first is told, with the full name that it was found by.
+    PolicyDenied {
+        address: IpAddr,
+        full_name: Option<Arc<Name>>,
     },
     ConnectFailed {
         endpoint: SocketAddr,
@@ -155,11 +171,11 @@ impl Cluster {
     /// An idle connection to an address that the name still has, without waiting. For a request that
     /// may not be sent again it is looked at more closely, which costs a system call. None where others
     /// wait for one already.
-    pub fn check_out(&self, may_repeat: bool) -> Option<UpstreamConnection> {
-        if self.counts.queue.is_empty() { self.check_out_now(may_repeat) } else { None }
+    pub fn check_out(&self, may_repeat: bool, judge: Option<&Judge<'_>>) -> Option<UpstreamConnection> {
+        if self.counts.queue.is_empty() { self.check_out_now(may_repeat, judge) } else { None }
     }
 
-    fn check_out_now(&self, may_repeat: bool) -> Option<UpstreamConnection> {
+    fn check_out_now(&self, may_repeat: bool, judge: Option<&Judge<'_>>) -> Option<UpstreamConnection> {
         if let Some(host) = &self.host {
             host.touch();
             let generation = host.generation();
@@ -172,7 +188,19 @@ impl Cluster {
             }
         }
         let max_age = self.options.borrow().max_connection_duration;
-        self.pool.borrow_mut().check_out(max_age, may_repeat, &self.counts)
+        let Some(judge) = judge else { return self.pool.borrow_mut().check_out(max_age, may_repeat, &self.counts, |_| true) };
+        // Other clients' rules may have let it be made. What the name is at now tells by which full name.
+        let full_name = match &self.host {
+            Some(host) => host.answer()?.full_name.clone(),
+            None => None,
+        };
+        let may_lend = |address| judge(full_name.as_deref(), address);
+        self.pool.borrow_mut().check_out(max_age, may_repeat, &self.counts, may_lend)
+    }
+
+    /// The full name that the addresses now known were found by, where a search domain completed the name.
+    pub fn full_name(&self) -> Option<Arc<Name>> {
+        self.host.as_ref()?.answer()?.full_name.clone()
     }
 
     /// Takes back a connection whose last exchange ended exactly where its framing said.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Breaker, Cluster, Unavailable};
+use super::{Breaker, Cluster, Judge, Unavailable};
 use crate::event_loop::Deadline;
 use crate::upstream::{Counts, UpstreamConnection, count};
 
@@ -83,14 +83,14 @@ impl Cluster {
     }
 
     /// Waits in turn until a connection is given back or may be made.
-    pub(super) async fn wait_for_room(&self, want: Want, deadline: &Deadline) -> Result<Room, Unavailable> {
+    pub(super) async fn wait_for_room(&self, judge: Option<&Judge<'_>>, want: Want, deadline: &Deadline) -> Result<Room, Unavailable> {
         let turn = self.counts.queue.join();
         deadline.set(self.options.borrow().connect_timeout);
         let room = async {
             loop {
                 turn.look(LOOK_AROUND).await;
                 if let Want::Any { may_repeat } = want
-                    && let Some(connection) = self.check_out_now(may_repeat)
+                    && let Some(connection) = self.check_out_now(may_repeat, judge)
                 {
                     return Room::Kept(connection);
                 }

@@ -148,7 +148,7 @@ impl Default for ClusterOptions {
 
 impl Default for Tunnel {
     fn default() -> Self {
-        let ports = [(443, 443), (8443, 8443), (563, 563), (1024, 65535)];
+        let ports = [(80, 80), (443, 443), (8443, 8443), (563, 563), (1024, 65535)];
         Self { idle_timeout: HOUR, max_duration: None, max_per_client: 25_000, ports: ports.map(PortRange::from).to_vec() }
     }
 }
@@ -176,6 +176,7 @@ impl Default for Policy {
                 IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
             ],
             hosts: Vec::new(),
+            addresses: Vec::new(),
             ports: [(80, 80), (443, 443), (1024, 65535)].map(PortRange::from).to_vec(),
             methods: Vec::new(),
             action: Action::Allow,

@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use super::advice::{Places, RulePlace};
 use super::form::*;
+use super::order::{self, Written};
 use super::report::{Mistake, Span};
 use super::table::Table;
 use super::*;
 
 /// The whole file.
-pub(super) fn config(file: &mut Table<'_>) -> Config {
+pub(super) fn config(file: &mut Table<'_>, places: &mut Places) -> Config {
     let mut config = Config { listeners: Vec::new(), ..Config::default() };
     file.table("server", |table| server(table, &mut config.server));
     // Before the listeners, which start from it.
@@ -27,8 +29,9 @@ pub(super) fn config(file: &mut Table<'_>) -> Config {
     file.table("tunnel", |table| tunnel(table, &mut config.tunnel, &mut sizes));
     file.table("access_log", |table| access_log(table, &mut config.access_log));
     file.table("admin", |table| admin(table, &mut config.admin));
-    file.table("policy", |table| config.policy = policy(table));
+    file.table("policy", |table| config.policy = policy(table, places));
     sizes.settle(&mut config);
+    places.addresses = seen.places;
     config
 }
 
@@ -64,6 +67,8 @@ fn server(table: &mut Table<'_>, server: &mut Server) {
 struct Listeners {
     names: HashMap<String, Span>,
     addresses: HashMap<SocketAddr, Span>,
+    /// Where each address of each was written, in their order.
+    places: Vec<(SocketAddr, Span)>,
 }
 
 fn listener(table: &mut Table<'_>, shared: &Http1, seen: &mut Listeners) -> Listener {
@@ -89,6 +94,7 @@ fn listener(table: &mut Table<'_>, shared: &Http1, seen: &mut Listeners) -> List
     }
     for (index, address) in listener.addresses.iter().enumerate() {
         let span = addresses.get(index).cloned().unwrap_or(table.span());
+        seen.places.push((*address, span.clone()));
         // Port 0 is another port each time.
         if address.port() != 0
             && let Some(first) = seen.addresses.insert(*address, span.clone())
@@ -275,40 +281,54 @@ fn admin(table: &mut Table<'_>, admin: &mut Admin) {
 }
 
 /// A `[policy]` table takes the place of the default policy with all its rules.
-fn policy(table: &mut Table<'_>) -> Policy {
+fn policy(table: &mut Table<'_>, places: &mut Places) -> Policy {
     let mut policy = Policy { default: Action::Deny, revoke: false, rules: Vec::new() };
     let mut names = HashMap::new();
-    table.read::<Choice<Action>>("default", &mut policy.default);
+    places.default = table.read::<Choice<Action>>("default", &mut policy.default);
     table.read::<Switch>("revoke", &mut policy.revoke);
+    let mut written = Vec::new();
     table.tables("rule", |table| {
-        let number = policy.rules.len() + 1;
-        policy.rules.push(rule(table, number, &mut names));
+        let number = written.len() + 1;
+        written.push(rule(table, number, &mut names));
     });
+    let (ordered, misplaced) = order::in_order(written);
+    misplaced.into_iter().for_each(|mistake| table.mistake(mistake));
+    (policy.rules, places.rules) = ordered.into_iter().unzip();
     policy
 }
 
-fn rule(table: &mut Table<'_>, number: usize, names: &mut HashMap<String, Span>) -> Rule {
+fn rule(table: &mut Table<'_>, number: usize, names: &mut HashMap<String, Span>) -> Written {
     let mut rule = Rule {
         name: format!("rule {number}"),
         clients: Vec::new(),
         hosts: Vec::new(),
+        addresses: Vec::new(),
         ports: Vec::new(),
         methods: Vec::new(),
         action: Action::Deny,
     };
     let name = table.read::<Title>("name", &mut rule.name);
+    let mut before = String::new();
+    let before = table.read::<Title>("before", &mut before).map(|span| (before, span));
     table.filled_list::<Network>("clients", &mut rule.clients);
-    table.filled_list::<Hosts>("hosts", &mut rule.hosts);
+    let hosts = table.filled_list::<Hosts>("hosts", &mut rule.hosts);
+    table.filled_list::<Network>("addresses", &mut rule.addresses);
     table.filled_list::<Ports>("ports", &mut rule.ports);
     table.filled_list::<Method>("methods", &mut rule.methods);
     if table.read::<Choice<Action>>("action", &mut rule.action).is_none() {
         table.mistake(Mistake::at(table.span(), "a rule without `action`", "add action = \"allow\" or action = \"deny\""));
     }
-    let span = name.unwrap_or(table.span());
+    let span = name.clone().unwrap_or(table.span());
     if let Some(first) = names.insert(rule.name.clone(), span.clone()) {
-        duplicate(table, first, span, format!("two rules are named `{}`", rule.name), "the log tells by its name which rule decided");
+        duplicate(
+            table,
+            first,
+            span.clone(),
+            format!("two rules are named `{}`", rule.name),
+            "the log tells by its name which rule decided",
+        );
     }
-    rule
+    Written { rule, before, place: RulePlace { span, hosts } }
 }
 
 fn duplicate(table: &mut Table<'_>, first: Span, second: Span, message: String, help: &str) {

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-use super::report::Mistake;
+use super::advice::{self, Places};
+use super::report::{Mistake, Severity};
 use super::sources::{Source, Sources};
 use super::table::{Layer, Table};
 use super::{Config, Report, keys};
@@ -22,31 +23,52 @@ pub struct Loaded {
     pub config: Config,
     /// The paths of the main file and those of its `conf.d`, as they were read, or `embedded default`.
     pub sources: Vec<String>,
+    /// What its writer hardly meant; empty where nobody asked for it.
+    pub warnings: Report,
 }
 
 /// Reads the file named, else the one at [`DEFAULT_PATH`] if there is one, else [`EMBEDDED`]; and after a file, every
 /// `*.toml` in the directory `conf.d` beside it, in the order of their names.
 pub fn load(path: Option<&Path>) -> Result<Loaded, Report> {
+    read(path, Advice::Unwanted)
+}
+
+/// Like [`load`], and looks for what is right by every rule and yet hardly meant.
+pub fn load_with_advice(path: Option<&Path>) -> Result<Loaded, Report> {
+    read(path, Advice::Wanted)
+}
+
+/// Whether to look for what is hardly meant, which takes longer than reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Advice {
+    Wanted,
+    Unwanted,
+}
+
+fn read(path: Option<&Path>, advice: Advice) -> Result<Loaded, Report> {
     // Not being allowed to look is no reason to run with something else than the administrator wrote.
     let present = |path: &&Path| path.try_exists().unwrap_or(true);
     let found = path.or_else(|| Some(Path::new(DEFAULT_PATH)).filter(present));
     let Some(path) = found else {
         let name = "embedded default";
-        return Ok(Loaded { config: parse(name, EMBEDDED)?, sources: vec![name.to_owned()] });
+        let (sources, mistakes) = Sources::of_text(name, EMBEDDED);
+        let (config, warnings) = check(sources, mistakes, advice)?;
+        return Ok(Loaded { config, sources: vec![name.to_owned()], warnings });
     };
     let (sources, unreadable) = Sources::read(path);
     let names = sources.iter().map(|source| source.name.clone()).collect();
-    Ok(Loaded { config: check(sources, unreadable)?, sources: names })
+    let (config, warnings) = check(sources, unreadable, advice)?;
+    Ok(Loaded { config, sources: names, warnings })
 }
 
 /// Checks one file's text. `name` is what the report calls it.
 pub fn parse(name: &str, text: &str) -> Result<Config, Report> {
     let (sources, mistakes) = Sources::of_text(name, text);
-    check(sources, mistakes)
+    Ok(check(sources, mistakes, Advice::Unwanted)?.0)
 }
 
 /// Parses each file by itself and reads them as one. `mistakes` are those that were found before.
-fn check(sources: Sources, mut mistakes: Vec<Mistake>) -> Result<Config, Report> {
+fn check(sources: Sources, mut mistakes: Vec<Mistake>, advice: Advice) -> Result<(Config, Report), Report> {
     let mut documents = Vec::new();
     let mut broken = HashSet::new();
     for source in sources.iter() {
@@ -62,10 +84,15 @@ fn check(sources: Sources, mut mistakes: Vec<Mistake>) -> Result<Config, Report>
     }
     let layers = documents.iter().map(|(offset, document)| Layer { offset: *offset, entries: document.get_ref() });
     let mut found = Vec::new();
-    let config = Table::read_root(layers.collect(), &mut found, keys::config);
+    let mut places = Places::default();
+    let config = Table::read_root(layers.collect(), &mut found, |file| keys::config(file, &mut places));
     mistakes.extend(found.into_iter().filter(|mistake| !broken.contains(&start_of_line(&sources, mistake))));
     drop(documents);
-    if mistakes.is_empty() { Ok(config) } else { Err(Report::new(sources, mistakes)) }
+    if !mistakes.is_empty() {
+        return Err(Report::new(sources, mistakes, Severity::Mistake));
+    }
+    let warnings = if advice == Advice::Wanted { advice::warnings(&config, &places, &sources) } else { Vec::new() };
+    Ok((config, Report::new(sources, warnings, Severity::Warning)))
 }
 
 /// As a place in the common numbering.

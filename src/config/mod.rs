@@ -8,10 +8,12 @@
 //! A new key is a field here, its default in `defaults`, one line in `keys`, and its paragraph in
 //! `config/outrider.toml`; tests hold that these agree.
 
+mod advice;
 mod defaults;
 mod form;
 mod keys;
 mod load;
+mod order;
 mod report;
 mod sources;
 mod table;
@@ -19,7 +21,7 @@ mod table;
 mod tests;
 
 pub use defaults::own_pseudonym;
-pub use load::{DEFAULT_PATH, EMBEDDED, Loaded, load, parse};
+pub use load::{DEFAULT_PATH, EMBEDDED, Loaded, load, load_with_advice, parse};
 pub use report::{Mistake, Report};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -404,13 +406,15 @@ pub struct Rule {
     pub name: String,
     pub clients: Vec<IpNet>,
     pub hosts: Vec<HostPattern>,
+    /// What the host is found to be at, tested after it is resolved.
+    pub addresses: Vec<IpNet>,
     pub ports: Vec<PortRange>,
     pub methods: Vec<String>,
     pub action: Action,
 }
 
 /// One entry of a `hosts` list.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HostPattern {
     /// A name, lower case, without a trailing dot.
     Exact(String),

@@ -10,11 +10,19 @@ use super::sources::{Source, Sources};
 /// A place in the texts, in bytes of their common numbering.
 pub(super) type Span = Range<usize>;
 
-/// Why a configuration cannot be used. Holds the texts, so that they can be quoted.
+/// Why a configuration cannot be used, or what of a good one its writer hardly meant. Holds the texts, so that they can be
+/// quoted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     sources: Sources,
     mistakes: Vec<Mistake>,
+    severity: Severity,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Severity {
+    Mistake,
+    Warning,
 }
 
 /// One mistake and its remedy.
@@ -46,9 +54,25 @@ impl Report {
     const SHOWN: usize = 100;
 
     /// Puts the mistakes in the order of the texts, which are what their spans point into.
-    pub(super) fn new(sources: Sources, mut mistakes: Vec<Mistake>) -> Self {
+    pub(super) fn new(sources: Sources, mut mistakes: Vec<Mistake>, severity: Severity) -> Self {
         mistakes.sort_by_key(|mistake| (mistake.span.start, !mistake.is_of_file, mistake.span.end));
-        Self { sources, mistakes }
+        Self { sources, mistakes, severity }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.mistakes.is_empty()
+    }
+
+    /// The first mistake in one line, with its file: for a status that has no room for the report.
+    pub fn headline(&self) -> String {
+        let Some(first) = self.mistakes.first() else { return String::new() };
+        let file = self.file(first);
+        let place = self.line(first).map_or(file.to_owned(), |line| format!("{file}:{line}"));
+        let more = match self.mistakes.len() - 1 {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        format!("{place}: {}{more}", first.message)
     }
 
     pub fn mistakes(&self) -> &[Mistake] {
@@ -85,14 +109,16 @@ impl Report {
         for source in self.sources.iter() {
             let count = self.mistakes.iter().filter(|mistake| std::ptr::eq(self.sources.find(mistake.span.start), source)).count();
             if count > 0 {
-                shown.push_str(&format!("{}: {count} {}\n", source.name, if count == 1 { "mistake" } else { "mistakes" }));
+                let noun = if self.severity == Severity::Warning { "warning" } else { "mistake" };
+                shown.push_str(&format!("{}: {count} {noun}{}\n", source.name, if count == 1 { "" } else { "s" }));
             }
         }
         shown
     }
 
     fn group<'a>(&'a self, mistake: &'a Mistake) -> Group<'a> {
-        let title = Level::ERROR.primary_title(mistake.message.as_str());
+        let level = if self.severity == Severity::Warning { Level::WARNING } else { Level::ERROR };
+        let title = level.primary_title(mistake.message.as_str());
         let source = self.sources.find(mistake.span.start);
         let group = if mistake.is_of_file {
             title.elements([Level::NOTE.message(format!("in {}", source.name))])

@@ -182,10 +182,9 @@ impl<'a> Table<'a> {
     fn check<F: Form>(&mut self, value: &Spanned<DeValue<'_>>, span: Span) -> Option<F::Checked> {
         let mistake = match F::Written::deserialize(ValueDeserializer::from(value.clone())) {
             Err(error) => {
-                // serde appends what it would have taken; that is the remedy, and the form's own is better.
-                let (message, expected) = error.message().split_once(", expected ").unwrap_or((error.message(), ""));
-                let help = F::remedy();
-                Mistake::at(span, message, if help.is_empty() { format!("write {expected}") } else { help })
+                let (message, help) = in_our_words(error.message());
+                let remedy = F::remedy();
+                Mistake::at(span, message, if remedy.is_empty() { help } else { remedy })
             }
             Ok(written) => match F::check(written) {
                 Ok(checked) => return Some(checked),
@@ -222,6 +221,32 @@ impl<'a> Table<'a> {
             }
         }
     }
+}
+
+/// What serde says of a value, and what it would have taken, as people say it.
+fn in_our_words(error: &str) -> (String, String) {
+    let (found, expected) = error.split_once(", expected ").unwrap_or((error, ""));
+    let help = match expected {
+        "a boolean" => "write true or false, without quotes".to_owned(),
+        words => format!("write {}", words.trim_start_matches("one of ").replace('`', "\"")),
+    };
+    let shown = |value: &str| format!("`{}`", value.trim_matches(['"', '`']));
+    let message = if let Some(variant) = found.strip_prefix("unknown variant ") {
+        format!("{} is none of the words that may stand here", shown(variant))
+    } else if let Some(kind) = found.strip_prefix("invalid type: ") {
+        match kind.split_once(' ') {
+            Some(("string", value)) => format!("{} is text, which cannot stand here", shown(value)),
+            Some(("integer", value)) => format!("{} is a number, which cannot stand here", shown(value)),
+            Some(("boolean", value)) => format!("{} cannot stand here", shown(value)),
+            Some(("floating", value)) => format!("{} is a number, which cannot stand here", shown(value.trim_start_matches("point "))),
+            _ if kind == "sequence" => "a list cannot stand here".to_owned(),
+            _ if kind == "map" => "a table cannot stand here".to_owned(),
+            _ => format!("{kind} cannot stand here"),
+        }
+    } else {
+        found.to_owned()
+    };
+    (message, help)
 }
 
 /// The known name that was probably meant: near in edits, measured by the length of what was written.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Error, order};
+use crate::codec::authority::Name;
 use crate::config;
 
 /// The addresses of a name.
@@ -21,6 +22,8 @@ pub struct Answer {
     pub expires_at: Instant,
     /// When a host in use is looked up ahead of expiry, off the way of streams.
     pub(super) refresh_at: Instant,
+    /// The full name, where a search domain completed the one that was asked for.
+    pub full_name: Option<Arc<Name>>,
     v4: Slot,
     v6: Slot,
 }
@@ -85,6 +88,8 @@ pub(super) struct Records {
 pub(super) struct Replies {
     pub(super) v4: Reply,
     pub(super) v6: Reply,
+    /// The name that was asked for, where a search domain has made it another.
+    pub(super) name: Option<Arc<Name>>,
 }
 
 impl State {
@@ -163,6 +168,8 @@ impl Answer {
             },
             _ => Slot { addresses: Vec::new(), stale_until: now },
         };
+        // What another name had is not this one's.
+        let before = before.filter(|answer| answer.full_name == replies.name);
         let v4 = slot(replies.v4, before.map(|answer| &answer.v4));
         let v6 = slot(replies.v6, before.map(|answer| &answer.v6));
         Ok(Answer {
@@ -171,6 +178,7 @@ impl Answer {
             expires_at: now + life,
             // Early enough for a slow resolver, late enough not to waste the life of a short answer.
             refresh_at: now + life - (life / 5).min(2 * settings.query_timeout),
+            full_name: replies.name,
             v4,
             v6,
         })
@@ -194,7 +202,7 @@ impl Reply {
 impl Replies {
     /// A look-up that ended before anything was asked.
     pub(super) fn failed(error: Error) -> Replies {
-        Replies { v4: Reply::Ended(Err(error)), v6: Reply::Ended(Err(error)) }
+        Replies { v4: Reply::Ended(Err(error)), v6: Reply::Ended(Err(error)), name: None }
     }
 
     /// Whether there is any address.

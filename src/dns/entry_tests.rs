@@ -41,7 +41,7 @@ fn texts(state: &State) -> Vec<String> {
 fn the_least_ttl_within_bounds_is_the_life() {
     let now = Instant::now();
     for (v4, v6, life) in [(60, 30, 30), (0, 60, 5), (5000, 5000, 1000)] {
-        let replies = Replies { v4: found("10.0.0.1", v4), v6: found("::1", v6) };
+        let replies = Replies { v4: found("10.0.0.1", v4), v6: found("::1", v6), name: None };
         let (state, changed) = State::default().after(replies, now, &settings());
         let answer = state.answer.unwrap();
         assert!(changed);
@@ -54,7 +54,8 @@ fn the_least_ttl_within_bounds_is_the_life() {
 #[test]
 fn the_standing_of_a_state_over_time() {
     let now = Instant::now();
-    let (state, _) = State::default().after(Replies { v4: found("10.0.0.1", 50), v6: error(Error::NoAddresses) }, now, &settings());
+    let (state, _) =
+        State::default().after(Replies { v4: found("10.0.0.1", 50), v6: error(Error::NoAddresses), name: None }, now, &settings());
     assert!(matches!(state.standing(now), Standing::InForce { refresh_due: false, .. }));
     assert!(matches!(state.standing(now + seconds(40)), Standing::InForce { refresh_due: true, .. }));
     assert!(matches!(state.standing(now + seconds(50)), Standing::Unknown));
@@ -76,20 +77,22 @@ fn the_standing_of_a_state_over_time() {
 #[test]
 fn a_family_that_fails_is_carried_along_but_not_for_ever() {
     let start = Instant::now();
-    let (mut state, _) = State::default().after(Replies { v4: found("10.0.0.1", 50), v6: found("::1", 50) }, start, &settings());
+    let (mut state, _) =
+        State::default().after(Replies { v4: found("10.0.0.1", 50), v6: found("::1", 50), name: None }, start, &settings());
     for later in (0..150).step_by(2) {
-        let replies = Replies { v4: found("10.0.0.1", 50), v6: error(Error::Timeout) };
+        let replies = Replies { v4: found("10.0.0.1", 50), v6: error(Error::Timeout), name: None };
         let (next, changed) = state.after(replies, start + seconds(later), &settings());
         assert!(!changed);
         assert_eq!(texts(&next), ["::1", "10.0.0.1"]);
         assert_eq!(next.answer.as_ref().unwrap().expires_at, start + seconds(later + 2), "half an answer is soon looked up again");
         state = next;
     }
-    let (next, changed) = state.after(Replies { v4: found("10.0.0.1", 50), v6: error(Error::Timeout) }, start + seconds(150), &settings());
+    let (next, changed) =
+        state.after(Replies { v4: found("10.0.0.1", 50), v6: error(Error::Timeout), name: None }, start + seconds(150), &settings());
     assert!(changed);
     assert_eq!(texts(&next), ["10.0.0.1"]);
 
-    let (gone, changed) = state.after(Replies { v4: found("10.0.0.1", 50), v6: error(Error::NoAddresses) }, start, &settings());
+    let (gone, changed) = state.after(Replies { v4: found("10.0.0.1", 50), v6: error(Error::NoAddresses), name: None }, start, &settings());
     assert!(changed, "what the zone says counts at once");
     assert_eq!(texts(&gone), ["10.0.0.1"]);
 }
@@ -102,8 +105,8 @@ fn a_server_that_cannot_tell_outweighs_one_family_that_has_none() {
         (Error::NotFound, Error::Timeout, Error::Timeout),
         (Error::ServerFailure, Error::Timeout, Error::ServerFailure),
     ] {
-        assert_eq!(Replies { v4: error(v4), v6: error(v6) }.outcome(), Err(expected));
-        assert_eq!(Replies { v4: error(v6), v6: error(v4) }.outcome(), Err(expected));
+        assert_eq!(Replies { v4: error(v4), v6: error(v6), name: None }.outcome(), Err(expected));
+        assert_eq!(Replies { v4: error(v6), v6: error(v4), name: None }.outcome(), Err(expected));
     }
-    assert_eq!(Replies { v4: error(Error::NoAddresses), v6: Reply::NotAsked }.outcome(), Err(Error::NoAddresses));
+    assert_eq!(Replies { v4: error(Error::NoAddresses), v6: Reply::NotAsked, name: None }.outcome(), Err(Error::NoAddresses));
 }

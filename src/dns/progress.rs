@@ -112,7 +112,7 @@ impl Progress {
     /// What is known now.
     pub(super) fn replies(&self) -> Replies {
         let tracks = self.tracks();
-        Replies { v4: tracks[0].reply.clone(), v6: tracks[1].reply.clone() }
+        Replies { v4: tracks[0].reply.clone(), v6: tracks[1].reply.clone(), name: None }
     }
 
     /// Ends the look-up: whatever is open has failed.

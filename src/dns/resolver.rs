@@ -109,24 +109,27 @@ async fn ask(host: &Host, servers: &Servers, settings: &config::Dns) -> Replies 
         let mut name = WireName::from_ascii(host.name().as_str()).ok()?.append_domain(domain).ok()?;
         // A name in a message is absolute, and hickory does not take it for equal to one that is not.
         name.set_fqdn(true);
-        Some(name)
+        // What the policy cannot be asked about is not asked for.
+        let full_name = Name::parse(name.to_ascii().as_bytes()).ok()?;
+        Some((name, Some(Arc::new(full_name))))
     });
-    let names: Vec<WireName> = searched.chain([absolute]).collect();
+    let names: Vec<_> = searched.chain([(absolute, None)]).collect();
 
     let mut replies = Replies::failed(Error::NotFound);
     let deadline = tokio::time::Instant::now() + settings.query_timeout;
-    for name in &names {
+    for (name, full_name) in &names {
+        let named = |replies| Replies { name: full_name.clone(), ..replies };
         let progress = Progress::new(settings.lookup_family, name);
         let asked = tokio::time::timeout_at(deadline, servers.ask(&progress));
         tokio::pin!(asked);
         tokio::select! {
             _ = &mut asked => {}
             () = progress.early() => {
-                host.publish(progress.replies());
+                host.publish(named(progress.replies()));
                 let _ = asked.await;
             }
         }
-        replies = progress.finish();
+        replies = named(progress.finish());
         if replies.outcome() != Err(Error::NotFound) {
             break;
         }
@@ -179,6 +182,6 @@ fn records_of(addresses: &[IpAddr], lookup_family: LookupFamily) -> Option<Repli
     };
     let v4 = reply(lookup_family != LookupFamily::V6Only, IpAddr::is_ipv4);
     let v6 = reply(lookup_family != LookupFamily::V4Only, IpAddr::is_ipv6);
-    let replies = Replies { v4, v6 };
+    let replies = Replies { v4, v6, name: None };
     replies.outcome().is_ok().then_some(replies)
 }

@@ -15,7 +15,7 @@ use crate::cluster::{Cluster, RequestPermit, Want};
 use crate::codec::authority::Authority;
 use crate::drain::Phase;
 use crate::event_loop::Buffer;
-use crate::filter::policy::Ask;
+use crate::filter::policy::{Ask, DEFAULT, Resolved};
 use crate::probes;
 use crate::upstream::UpstreamConnection;
 
@@ -113,9 +113,18 @@ fn revoked(context: &Context, judged: &mut Rc<Held>, record: &StreamRecord, clie
     *judged = context.snapshot();
     let cluster = record.cluster.as_ref().filter(|_| judged.config.policy.revoke)?;
     let Authority { host, port } = cluster.authority();
-    let verdict = judged.policy.decide(&Ask { client, host, port: *port, method: record.method() });
+    let ask = Ask { client, host, port: *port, method: record.method() };
+    let verdict = match (judged.policy.decide(&ask), record.endpoint) {
+        (Some(verdict), _) => verdict,
+        (None, Some(endpoint)) => {
+            let full_name = cluster.full_name();
+            judged.policy.judge(&ask, Resolved { full_name: full_name.as_deref(), address: endpoint.ip() })
+        }
+        // Nothing was dialled, so there is nothing to end.
+        (None, None) => return None,
+    };
     if !verdict.allowed {
-        return Some(format!("denied by {}", verdict.rule.unwrap_or("default")));
+        return Some(format!("denied by {}", verdict.rule.unwrap_or(DEFAULT)));
     }
     let endpoint = record.endpoint?;
     let class = judged.address_rules.check(endpoint).err()?;

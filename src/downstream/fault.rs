@@ -8,6 +8,7 @@ use crate::clients::Share;
 use crate::cluster::{Breaker, Class, Unavailable};
 use crate::codec::Refusal;
 use crate::dns;
+use crate::filter::policy::{DEFAULT, TUNNEL_PORTS};
 
 /// Why a stream did not simply succeed.
 #[derive(Debug)]
@@ -143,8 +144,9 @@ impl Fault {
                 "This is a forward proxy, not a web server. Set it as http_proxy and https_proxy, or ask it for absolute targets such as http://example.org/.".into()
             }
             Fault::Denied => "The policy of this proxy does not allow this request.".into(),
+            Fault::AddressDenied { address, class: Class::OwnListener } => format!("{address} is own_listener: this proxy itself.").into(),
             Fault::AddressDenied { address, class } => {
-                format!("{address} is {} and may not be reached through this proxy unless [addresses] allow lists it.", class.name()).into()
+                format!("{address} is {} and may not be reached through this proxy.", class.name()).into()
             }
             Fault::Dns(error) => format!("The host name could not be resolved: {error}.").into(),
             Fault::ConnectFailed { endpoint, error } => format!("Connecting to {endpoint} failed: {error}.").into(),
@@ -171,6 +173,32 @@ impl Fault {
         }
     }
 
+    /// What would let the request through, for whoever runs the proxy. `rule` is what the policy said no by.
+    pub fn remedy(&self, rule: &str) -> Option<Cow<'static, str>> {
+        let remedy = match self {
+            Fault::Denied if rule == TUNNEL_PORTS => {
+                "add the port to tunnel.ports: CONNECT reaches no others, whatever the policy says.".into()
+            }
+            Fault::Denied if rule == DEFAULT => "add a rule to the policy that allows it: none matches, so policy.default decided.".into(),
+            Fault::Denied => format!("put a rule that allows it before the policy's rule \"{rule}\", which denies it.").into(),
+            Fault::AddressDenied { class: Class::OwnListener, .. } => {
+                "nothing: a request to a listener or to the admin API of the proxy itself is never let through.".into()
+            }
+            Fault::AddressDenied { class: Class::Denied, .. } => {
+                "take the address out of [addresses] deny, or list a longer prefix of it in [addresses] allow.".into()
+            }
+            Fault::AddressDenied { class: Class::Metadata, .. } => {
+                "list this address in [addresses] allow by itself: a network that contains it does not open it.".into()
+            }
+            Fault::AddressDenied { address: IpAddr::V4(_), .. } => "list the address in [addresses] allow.".into(),
+            Fault::AddressDenied { address: IpAddr::V6(_), .. } => {
+                "list the address in [addresses] allow, and the IPv4 address in it if it carries one.".into()
+            }
+            _ => return None,
+        };
+        Some(remedy)
+    }
+
     /// Whether the same request may be sent again on a fresh connection, given that it can be had
     /// again and is idempotent (RFC 9110 section 9.2.2).
     pub fn is_safe_to_retry(&self) -> bool {
@@ -183,6 +211,7 @@ impl From<Unavailable> for Fault {
         match unavailable {
             Unavailable::Dns(error) => Fault::Dns(error),
             Unavailable::AddressDenied { address, class } => Fault::AddressDenied { address, class },
+            Unavailable::PolicyDenied { .. } => Fault::Denied,
             Unavailable::ConnectFailed { endpoint, error } => Fault::ConnectFailed { endpoint, error },
             Unavailable::ConnectTimeout => Fault::ConnectTimeout,
             Unavailable::Overflow(breaker) => Fault::Overflow(breaker),

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use super::answer::{Answer, Answered, Asked};
 use super::body::{Body, BodyFault, Relay};
-use super::connection::{Connection, Next};
+use super::connection::Next;
 use super::fault::Fault;
 use super::io::write_all;
 use super::retry::{Failure, Tries};
@@ -54,7 +54,7 @@ impl Exchange<'_> {
 
     async fn try_until_answered(&mut self, forward: &Forward) -> Result<(Answered, UpstreamConnection), Fault> {
         let mut tries = Tries::default();
-        let mut upstream = forward.cluster.check_out(forward.may_repeat());
+        let mut upstream = self.check_out(&forward.cluster, forward.may_repeat());
         loop {
             self.record.reused = upstream.is_some();
             let fault = match self.try_once(&mut upstream, forward).await {
@@ -79,7 +79,7 @@ impl Exchange<'_> {
         let upstream = match upstream {
             Some(upstream) => upstream,
             None => {
-                if self.context.is_in_force(&self.snapshot) {
+                if self.context.is_in_force(&self.snapshot) && !self.judges_addresses {
                     forward.cluster.preconnect(&self.snapshot, &self.context.event_loop.deadlines);
                 }
                 let want = Want::Any { may_repeat: forward.may_repeat() };
@@ -106,10 +106,14 @@ impl Exchange<'_> {
     }
 
     pub(super) async fn connect_upstream(&mut self, cluster: &Rc<Cluster>, want: Want) -> Result<UpstreamConnection, Fault> {
-        let Connection { stream, deadline, account, .. } = &*self.connection;
-        let account = account.account();
-        let connecting = std::pin::pin!(async { Ok(cluster.connect(&self.snapshot.address_rules, want, deadline, account).await?) });
-        let mut connected = unless_reset(connecting, stream).await?;
+        let connected = {
+            let connecting = std::pin::pin!(async { Ok(self.dial(cluster, want).await) });
+            unless_reset(connecting, &self.connection.stream).await?
+        };
+        let mut connected = connected.map_err(|unavailable| self.fault_of(cluster, unavailable))?;
+        if self.judges_addresses {
+            self.note_rule(cluster, cluster.full_name(), connected.connection.endpoint.ip());
+        }
         if !self.context.is_in_force(&self.snapshot) {
             // Its address was tested by rules that do not hold for other streams any more.
             connected.connection.terms = None;

@@ -11,6 +11,7 @@ mod fault;
 mod forward;
 mod hush;
 mod io;
+mod judge;
 mod local;
 mod pac;
 mod record;

@@ -132,6 +132,18 @@ impl StreamRecord {
         std::str::from_utf8(self.text(&self.rule)).unwrap_or_default()
     }
 
+    /// The method and the destination as it was understood: for people, printable, and no longer than a line.
+    pub fn asked(&self) -> String {
+        const LONGEST_METHOD: usize = 32;
+        let method = self.method().iter().take(LONGEST_METHOD).filter(|byte| byte.is_ascii_graphic());
+        let method: String = method.map(|&byte| char::from(byte)).collect();
+        let destination = match &self.cluster {
+            Some(cluster) => cluster.label(),
+            None => std::str::from_utf8(self.text(&self.destination)).unwrap_or_default(),
+        };
+        format!("{method} {destination}")
+    }
+
     pub fn set_fault(&mut self, shape: &Shape, detail: Option<String>) {
         self.flag = shape.flag;
         self.reason = shape.reason;

@@ -27,9 +27,10 @@ impl Exchange<'_> {
             Fault::AddressDenied { class, .. } => class.name().to_owned(),
             _ => String::new(),
         };
+        let asked = if shape.status == 403 { self.record.asked() } else { String::new() };
         self.out.clear();
         let date = self.context.event_loop.clock.http_date();
-        let reply = FaultReply { fault: &fault, shape: &shape, detail: &detail, request_id: self.record.request_id };
+        let reply = FaultReply { fault: &fault, shape: &shape, detail: &detail, asked: &asked, request_id: self.record.request_id };
         reply.write(self.to, &self.options, &date, &mut self.out);
         self.record.set_fault(&shape, Some(fault.explanation().into_owned()));
         self.record.status = Some(shape.status);

@@ -77,15 +77,19 @@ pub(super) struct FaultReply<'a> {
     pub shape: &'a Shape,
     /// Shown with the reason: a rule's name, say.
     pub detail: &'a str,
+    /// The method and the destination, where that is what was refused; else empty.
+    pub asked: &'a str,
     pub request_id: u64,
 }
 
 impl FaultReply<'_> {
     pub fn write(&self, to: To, options: &Http1, date: &[u8], out: &mut Vec<u8>) {
-        let FaultReply { shape, detail, request_id, .. } = *self;
+        let FaultReply { shape, detail, asked, request_id, .. } = *self;
         let phrase = if detail.is_empty() { shape.reason.to_owned() } else { format!("{}: {detail}", shape.reason) };
+        let asked = if asked.is_empty() { String::new() } else { format!("Asked: {asked}\n") };
+        let remedy = self.fault.remedy(detail).map(|remedy| format!("To allow it: {remedy}\n")).unwrap_or_default();
         let body = format!(
-            "{} {}\n\n{}\n\nReason: {phrase}\nRequest: {request_id:016x}\n",
+            "{} {}\n\n{}\n\n{asked}Reason: {phrase}\n{remedy}Request: {request_id:016x}\n",
             shape.status,
             standard_phrase(shape.status),
             self.fault.explanation(),

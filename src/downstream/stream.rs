@@ -22,7 +22,7 @@ use crate::codec::response::RequestKind;
 use crate::codec::target::{AbsoluteTarget, Target, without_userinfo};
 use crate::config::Http1;
 use crate::event_loop::{Buffer, ScratchVec};
-use crate::filter::policy::Ask;
+use crate::filter::policy::{Ask, DEFAULT};
 use crate::probes;
 
 /// Serves one request; `buffer` holds what came of it already.
@@ -96,6 +96,8 @@ pub(super) struct Exchange<'c> {
     pub to: To,
     pub position: Cell<Position>,
     pub is_connect: bool,
+    /// The policy can only say what it thinks of the addresses that the host's name becomes.
+    pub judges_addresses: bool,
     /// Whether the client has got a byte of the final answer.
     pub began: Cell<bool>,
 }
@@ -112,6 +114,7 @@ impl<'c> Exchange<'c> {
             to: To { minor_version: 1, is_head: false, keeps_alive: false },
             position: Cell::new(Position::Unknown),
             is_connect: false,
+            judges_addresses: false,
             began: Cell::new(false),
             buffer,
             connection,
@@ -289,9 +292,12 @@ impl<'c> Exchange<'c> {
 
     fn ask_policy(&mut self, authority: &Authority, method: &[u8]) -> Result<(), Fault> {
         let snapshot = self.snapshot.clone();
-        let verdict =
-            snapshot.policy.decide(&Ask { client: self.connection.client.ip(), host: &authority.host, port: authority.port, method });
-        self.record.set_rule(verdict.rule.unwrap_or("default"));
+        let ask = Ask { client: self.connection.client.ip(), host: &authority.host, port: authority.port, method };
+        let Some(verdict) = snapshot.policy.decide(&ask) else {
+            self.judges_addresses = true;
+            return Ok(());
+        };
+        self.record.set_rule(verdict.rule.unwrap_or(DEFAULT));
         if verdict.allowed {
             return Ok(());
         }

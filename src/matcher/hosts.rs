@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::NetworkSet;
-use crate::codec::authority::Host;
+use crate::codec::authority::{Host, Name};
 use crate::config::HostPattern;
 
 #[derive(Debug, Clone)]
@@ -56,10 +56,14 @@ impl HostSet {
     pub fn contains(&self, host: &Host) -> bool {
         match host {
             Host::Address(address) => self.networks.contains(*address),
-            Host::Name(name) => match &self.names {
-                Names::Few(patterns) => patterns.iter().any(|(pattern, covers)| matches(pattern.as_bytes(), *covers, name.as_bytes())),
-                Names::Many(table) => table.contains(name.as_bytes()),
-            },
+            Host::Name(name) => self.contains_name(name),
+        }
+    }
+
+    pub fn contains_name(&self, name: &Name) -> bool {
+        match &self.names {
+            Names::Few(patterns) => patterns.iter().any(|(pattern, covers)| matches(pattern.as_bytes(), *covers, name.as_bytes())),
+            Names::Many(table) => table.contains(name.as_bytes()),
         }
     }
 }

@@ -283,9 +283,10 @@ impl Server {
         let connections: u64 = self.registry.workers().iter().map(|worker| worker.downstream_cx_active.get()).sum();
         let problem = self.problem.as_ref().map(|problem| format!("; {problem}")).unwrap_or_default();
         format!(
-            "Listening on {} with {} workers; {connections} connections; configuration {}{problem}",
+            "Listening on {} with {}; {}; configuration {}{problem}",
             addresses.join(", "),
-            self.workers.len(),
+            counted(self.workers.len(), "worker"),
+            counted(connections, "connection"),
             self.generation,
         )
     }
@@ -340,6 +341,11 @@ impl Server {
     }
 }
 
+/// A number of things, in words: one of them is no plural.
+fn counted(count: impl Copy + PartialEq + From<bool> + std::fmt::Display, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == true.into() { "" } else { "s" })
+}
+
 async fn all_accept(workers: Vec<oneshot::Receiver<io::Result<()>>>) -> io::Result<()> {
     for worker in workers {
         worker.await.unwrap_or_else(|_| Err(io::Error::other("its thread has ended")))?;
@@ -385,7 +391,7 @@ fn tell_if_addresses_are_unknown() {
 fn snapshot(config: &Config, listeners: &Listeners, admin: Option<SocketAddr>) -> Arc<Snapshot> {
     let own = listeners.accepting().chain(admin).collect();
     Arc::new(Snapshot {
-        policy: Policy::new(&config.policy, &config.tunnel),
+        policy: Policy::new(&config.policy, &config.tunnel, config.dns.use_search_domains),
         address_rules: AddressRules::new(&config.addresses, own),
         config: config.clone(),
     })

@@ -4,7 +4,7 @@
 use tokio::sync::oneshot;
 
 use super::worker::Command;
-use super::{Server, check_egress, snapshot};
+use super::{Server, check_egress, counted, snapshot};
 use crate::config::{self, Config};
 
 impl Server {
@@ -19,18 +19,19 @@ impl Server {
                 tracing::info!(generation = self.generation, "configuration reloaded");
             }
             Err(error) => {
-                tracing::error!("the configuration stays as it was: {error}");
-                self.problem = Some(format!("configuration not reloaded: {}", first_words(error)));
+                tracing::error!("the configuration stays as it was: {}", error.text);
+                self.problem = Some(format!("configuration not reloaded: {}", error.headline));
             }
         }
         self.notifier.ready(&self.status());
-        result.map(|()| format!("configuration {} is in force on all {} workers", self.generation, self.workers.len()))
+        let workers = counted(self.workers.len(), "worker");
+        result.map(|()| format!("configuration {} is in force, on {workers}", self.generation)).map_err(|error| error.text)
     }
 
-    async fn try_reload(&mut self) -> Result<(), String> {
+    async fn try_reload(&mut self) -> Result<(), NotReloaded> {
         let path = self.config_path.clone();
         // A big file takes its time, in which look-ups and signs of life go on.
-        let loaded = tokio::task::spawn_blocking(move || config::load(path.as_deref()).map_err(|report| report.render(false)));
+        let loaded = tokio::task::spawn_blocking(move || config::load(path.as_deref()));
         let config = loaded.await.map_err(|error| error.to_string())??.config;
         // Everything that can fail comes before anything that is in force.
         check_egress(&config.cluster)?;
@@ -80,7 +81,21 @@ impl Server {
     }
 }
 
-/// As much of an error as fits into a line: what is wrong, and where.
-fn first_words(error: &str) -> String {
-    error.lines().map(str::trim).take(2).collect::<Vec<_>>().join(" ")
+/// Why the old configuration stays.
+struct NotReloaded {
+    /// In one line, for the status.
+    headline: String,
+    text: String,
+}
+
+impl From<String> for NotReloaded {
+    fn from(text: String) -> Self {
+        Self { headline: text.lines().next().unwrap_or_default().to_owned(), text }
+    }
+}
+
+impl From<config::Report> for NotReloaded {
+    fn from(report: config::Report) -> Self {
+        Self { headline: report.headline(), text: report.render(false) }
+    }
 }

@@ -39,10 +39,18 @@ impl Pool {
         self.idle.len()
     }
 
-    /// A connection that is fit for use; stale ones met on the way are dropped. Where many are, an origin has closed them all
-    /// at once, and after a few a new connection is the better choice.
-    pub fn check_out(&mut self, max_age: Option<Duration>, may_repeat: bool, counts: &Counts) -> Option<UpstreamConnection> {
-        for idle in std::iter::from_fn(|| self.idle.pop()).take(STALE_AT_ONCE) {
+    /// A connection that is fit for use, to an address that `may_lend` takes; stale ones met on the way are dropped. Where many
+    /// are, an origin has closed them all at once, and after a few a new connection is the better choice.
+    pub fn check_out(
+        &mut self,
+        max_age: Option<Duration>,
+        may_repeat: bool,
+        counts: &Counts,
+        may_lend: impl Fn(IpAddr) -> bool,
+    ) -> Option<UpstreamConnection> {
+        for _ in 0..STALE_AT_ONCE {
+            let last = self.idle.iter().rposition(|idle| may_lend(idle.connection.endpoint.ip()))?;
+            let idle = self.idle.remove(last);
             counts.idle_decrement();
             let connection = idle.connection;
             if max_age.is_some_and(|max| connection.opened.elapsed() >= max) {

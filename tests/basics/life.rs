@@ -322,6 +322,17 @@ fn checking_a_file() {
     assert_eq!(outrider(&["check", path]), (Some(0), outrider(&["check", path]).1));
     std::fs::write(&file, "").expect("writable");
     assert_eq!(outrider(&["check", path]).0, Some(0), "a file with nothing in it is a working proxy");
+    // Right, but hardly meant.
+    let rules = "[[policy.rule]]\naction = \"allow\"\n[[policy.rule]]\nname = \"late\"\nports = [25]\naction = \"deny\"\n";
+    std::fs::write(&file, rules).expect("writable");
+    let (code, text) = outrider(&["check", path]);
+    assert_eq!(code, Some(0), "{text}");
+    for part in
+        ["warning: this rule never decides: `rule 1` comes first", "outrider.toml:4", "help: move it", "outrider.toml: 1 warning", ": ok"]
+    {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+    assert_eq!(outrider(&["check", "--strict", path]).0, Some(2));
     std::fs::write(&file, "[clutser]\nmax_retries = 1\n[dns]\nhost_ttl = 5\n[policy]\ndefault = \"alow\"\n").expect("writable");
     let (code, text) = outrider(&["check", path]);
     assert_eq!(code, Some(2), "{text}");

@@ -7,7 +7,9 @@
 mod kit;
 
 mod crowds;
+mod denials;
 mod fairness;
+mod judging;
 mod life;
 mod mishaps;
 mod names;
