@@ -141,6 +141,15 @@ fn a_file_that_cannot_be_read_is_reported() {
     assert!(report.contains("cannot read the file") && report.contains("/nonexistent/outrider.toml"), "{report}");
 }
 
+/// For a status line, which has no room for the report.
+#[test]
+fn a_headline_tells_what_and_where_in_one_line() {
+    let unreadable = load(Some(Path::new("/nonexistent/outrider.toml"))).expect_err("there is no such file").headline();
+    assert_eq!(unreadable, "/nonexistent/outrider.toml: cannot read the file: No such file or directory (os error 2)");
+    let wrong = parse("a.toml", "[server]\nworkers = \"many\"\npin_workers = 1\n").expect_err("two mistakes").headline();
+    assert_eq!(wrong, "a.toml:2: `many` is not a number of workers, and 1 more");
+}
+
 /// Loads a main file and what lies in `conf.d` beside it.
 fn load_with(main: &str, drop_ins: &[(&str, &str)]) -> Result<Loaded, String> {
     let directory = tempfile::tempdir().expect("a directory");
