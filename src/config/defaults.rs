@@ -41,6 +41,7 @@ impl Default for Listener {
         Self {
             name: "default".to_owned(),
             addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 3128)), SocketAddr::from((Ipv6Addr::LOCALHOST, 3128))],
+            ipv6_only: false,
             max_connections: 100_000,
             first_byte_timeout: 30 * SECOND,
             max_connections_per_client: None,

@@ -28,7 +28,7 @@ pub(super) fn config(file: &mut Table<'_>, places: &mut Places) -> Config {
     file.table("cluster", |table| cluster(table, &mut config.cluster));
     file.table("tunnel", |table| tunnel(table, &mut config.tunnel, &mut sizes));
     file.table("access_log", |table| access_log(table, &mut config.access_log));
-    file.table("admin", |table| admin(table, &mut config.admin));
+    file.table("admin", |table| admin(table, &mut config.admin, &seen));
     file.table("policy", |table| config.policy = policy(table, places));
     sizes.settle(&mut config);
     places.addresses = seen.places;
@@ -75,6 +75,7 @@ fn listener(table: &mut Table<'_>, shared: &Http1, seen: &mut Listeners) -> List
     let mut listener = Listener { http1: shared.clone(), ..Listener::default() };
     let name = table.read::<Title>("name", &mut listener.name);
     let addresses = table.filled_list::<Endpoint>("addresses", &mut listener.addresses);
+    table.read::<Switch>("ipv6_only", &mut listener.ipv6_only);
     table.read::<Count<usize>>("max_connections", &mut listener.max_connections);
     table.read::<Length>("first_byte_timeout", &mut listener.first_byte_timeout);
     table.read::<CountOrAuto>("max_connections_per_client", &mut listener.max_connections_per_client);
@@ -275,9 +276,18 @@ fn access_log(table: &mut Table<'_>, access_log: &mut AccessLog) {
     table.read::<Choice<AccessLogFormat>>("format", &mut access_log.format);
 }
 
-fn admin(table: &mut Table<'_>, admin: &mut Admin) {
+fn admin(table: &mut Table<'_>, admin: &mut Admin, listeners: &Listeners) {
     table.read::<SocketPath>("socket", &mut admin.socket);
-    table.read::<LoopbackEndpoint>("address", &mut admin.address);
+    let span = table.read::<LoopbackEndpoint>("address", &mut admin.address);
+    if let (Some(span), Some(address)) = (span, admin.address) {
+        let is_in_the_way = |listener: &&SocketAddr| {
+            let same_ip = listener.ip() == address.ip() || listener.ip().is_unspecified();
+            same_ip && listener.port() == address.port() && address.port() != 0
+        };
+        if let Some((listener, first)) = listeners.addresses.iter().find(|(listener, _)| is_in_the_way(listener)) {
+            duplicate(table, first.clone(), span, format!("a listener has {listener} already"), "give the admin API a port of its own");
+        }
+    }
 }
 
 /// A `[policy]` table takes the place of the default policy with all its rules.

@@ -7,7 +7,7 @@ use toml::de::DeTable;
 
 use super::advice::{self, Places};
 use super::report::{Mistake, Severity};
-use super::sources::{Source, Sources};
+use super::sources::{self, Open, Source, Sources};
 use super::table::{Layer, Table};
 use super::{Config, Report, keys};
 
@@ -30,12 +30,18 @@ pub struct Loaded {
 /// Reads the file named, else the one at [`DEFAULT_PATH`] if there is one, else [`EMBEDDED`]; and after a file, every
 /// `*.toml` in the directory `conf.d` beside it, in the order of their names.
 pub fn load(path: Option<&Path>) -> Result<Loaded, Report> {
-    read(path, Advice::Unwanted)
+    load_by(path, sources::open, Advice::Unwanted)
+}
+
+/// The same for a file that was read before. A pipe gave all that it had then, and is a mistake now: waiting for more of it
+/// could take for ever.
+pub fn load_again(path: Option<&Path>) -> Result<Loaded, Report> {
+    load_by(path, sources::open_again, Advice::Unwanted)
 }
 
 /// Like [`load`], and looks for what is right by every rule and yet hardly meant.
 pub fn load_with_advice(path: Option<&Path>) -> Result<Loaded, Report> {
-    read(path, Advice::Wanted)
+    load_by(path, sources::open, Advice::Wanted)
 }
 
 /// Whether to look for what is hardly meant, which takes longer than reading.
@@ -45,7 +51,7 @@ pub(super) enum Advice {
     Unwanted,
 }
 
-fn read(path: Option<&Path>, advice: Advice) -> Result<Loaded, Report> {
+fn load_by(path: Option<&Path>, open: Open, advice: Advice) -> Result<Loaded, Report> {
     // Not being allowed to look is no reason to run with something else than the administrator wrote.
     let present = |path: &&Path| path.try_exists().unwrap_or(true);
     let found = path.or_else(|| Some(Path::new(DEFAULT_PATH)).filter(present));
@@ -55,7 +61,7 @@ fn read(path: Option<&Path>, advice: Advice) -> Result<Loaded, Report> {
         let (config, warnings) = check(sources, mistakes, advice)?;
         return Ok(Loaded { config, sources: vec![name.to_owned()], warnings });
     };
-    let (sources, unreadable) = Sources::read(path);
+    let (sources, unreadable) = Sources::read(path, open);
     let names = sources.iter().map(|source| source.name.clone()).collect();
     let (config, warnings) = check(sources, unreadable, advice)?;
     Ok(Loaded { config, sources: names, warnings })

@@ -21,7 +21,7 @@ mod table;
 mod tests;
 
 pub use defaults::own_pseudonym;
-pub use load::{DEFAULT_PATH, EMBEDDED, Loaded, load, load_with_advice, parse};
+pub use load::{DEFAULT_PATH, EMBEDDED, Loaded, load, load_again, load_with_advice, parse};
 pub use report::{Mistake, Report};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -60,6 +60,8 @@ pub struct Listener {
     /// Unique among listeners; names its statistics.
     pub name: String,
     pub addresses: Vec<SocketAddr>,
+    /// Whether `[::]` leaves IPv4 clients to others.
+    pub ipv6_only: bool,
     /// Downstream connections at once, over all workers; more are closed at accept.
     pub max_connections: usize,
     /// Wait for the first byte of a new connection.

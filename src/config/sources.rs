@@ -40,9 +40,9 @@ impl Sources {
 
     /// Reads the main file and those beside it. What cannot be read stands for an empty text, so that the other files'
     /// mistakes are told as well.
-    pub(super) fn read(main: &Path) -> (Self, Vec<Mistake>) {
+    pub(super) fn read(main: &Path, open: Open) -> (Self, Vec<Mistake>) {
         let (mut sources, mut mistakes) = (Self::default(), Vec::new());
-        mistakes.extend(sources.add(main.display().to_string(), read(File::open(main), MAX_BYTES)));
+        mistakes.extend(sources.add(main.display().to_string(), read(open(main), MAX_BYTES)));
         let directory = main.with_file_name(DIRECTORY);
         match drop_ins(&directory) {
             Ok(paths) => {
@@ -87,10 +87,47 @@ impl Sources {
     }
 }
 
+/// How the main file is opened.
+pub(super) type Open = fn(&Path) -> Result<File, Unreadable>;
+
 /// Why there is no text.
-struct Unreadable {
+pub(super) struct Unreadable {
     message: String,
     help: &'static str,
+}
+
+impl From<io::Error> for Unreadable {
+    fn from(error: io::Error) -> Self {
+        let help = "check the path, and that the user that Outrider runs as may read it";
+        Self { message: format!("cannot read the file: {error}"), help }
+    }
+}
+
+/// Waits for whoever writes, where the file is a pipe.
+pub(super) fn open(path: &Path) -> Result<File, Unreadable> {
+    Ok(File::open(path)?)
+}
+
+/// Waits for nobody.
+pub(super) fn open_again(path: &Path) -> Result<File, Unreadable> {
+    open_at_once(path, "a pipe can be read once: restart Outrider, or give it a file that stays")
+}
+
+/// Nobody chose these by name, so a pipe among them is a mistake, and must not be waited for.
+fn open_drop_in(path: &Path) -> Result<File, Unreadable> {
+    open_at_once(path, "put a file in its place, or remove it")
+}
+
+fn open_at_once(path: &Path, help: &'static str) -> Result<File, Unreadable> {
+    let is_pipe = |metadata: fs::Metadata| metadata.file_type().is_fifo();
+    // Opening a pipe, if only to look at it, would be the end of it for whoever waits to write.
+    if !is_pipe(fs::metadata(path)?) {
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        if !is_pipe(file.metadata()?) {
+            return Ok(file);
+        }
+    }
+    Err(Unreadable { message: "cannot read the file: it is a pipe".to_owned(), help })
 }
 
 /// The files of `conf.d` in the order of their names, byte by byte; none where there is no such directory.
@@ -112,20 +149,10 @@ fn drop_ins(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(names.into_iter().map(|name| directory.join(name)).collect())
 }
 
-/// Nobody chose these by name, so a pipe among them is a mistake, and must not be waited for.
-fn open_drop_in(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    if file.metadata()?.file_type().is_fifo() { Err(io::Error::other("it is a pipe")) } else { Ok(file) }
-}
-
-fn read(file: io::Result<File>, limit: usize) -> Result<String, Unreadable> {
+fn read(file: Result<File, Unreadable>, limit: usize) -> Result<String, Unreadable> {
     let mut bytes = Vec::new();
     // One byte more than may be, so that it shows; /dev/zero ends here too.
-    let result = file.and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes));
-    result.map_err(|error| Unreadable {
-        message: format!("cannot read the file: {error}"),
-        help: "check the path, and that the user that Outrider runs as may read it",
-    })?;
+    file?.take(limit as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > limit {
         return Err(too_long());
     }

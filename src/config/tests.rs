@@ -33,6 +33,20 @@ fn spelled_out() -> String {
 }
 
 #[test]
+fn the_admin_api_and_a_listener_cannot_share_an_address() {
+    let text = "[[listener]]\naddresses = [\"[::]:9901\"]\n[admin]\naddress = \"127.0.0.1:9901\"\n";
+    one_mistake(text, 4, "a listener has [::]:9901 already", "a port of its own");
+    right(&text.replacen("9901", "9902", 1));
+}
+
+#[test]
+fn an_ipv4_address_spelled_as_ipv6_is_ipv4() {
+    let config = right("[[listener]]\naddresses = [\"[::ffff:127.0.0.1]:3128\", \"[::1]:3128\"]\n");
+    assert_eq!(config.listeners[0].addresses, ["127.0.0.1:3128", "[::1]:3128"].map(|text| text.parse().expect("an address")));
+    assert!(!config.listeners[0].ipv6_only);
+}
+
+#[test]
 fn nothing_the_embedded_file_and_the_defaults_are_the_same() {
     assert_eq!(right(""), Config::default());
     assert_eq!(right(EMBEDDED), Config::default());

@@ -16,7 +16,12 @@ impl Form for Endpoint {
     type Checked = SocketAddr;
 
     fn check(written: String) -> Result<SocketAddr, Wrong> {
-        written.parse().map_err(|_| {
+        // An IPv4 address spelled as IPv6 becomes IPv4, as the kernel has it.
+        let canonical = |address: SocketAddr| match address.ip().to_canonical() {
+            IpAddr::V4(ip) => SocketAddr::from((ip, address.port())),
+            IpAddr::V6(_) => address,
+        };
+        written.parse().map(canonical).map_err(|_| {
             let wrong = Wrong::new(format!("{} is not an address with a port", quoted(&written)));
             let port = written.strip_prefix(':').or_else(|| written.strip_prefix("*:")).unwrap_or(&written);
             match (written.parse(), port.parse::<u16>()) {
