@@ -63,8 +63,8 @@ pub const EXIT_WRONG: u8 = 2;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  asked to stop and did; `check` found no mistake
-  1  could not run: a socket could not be bound, or the like
-  2  the command line or the configuration is wrong; with --strict, `check` has a warning";
+  1  could not run: a thread could not be started, or the like
+  2  the command line or the configuration is wrong, or an address or a file in it cannot be had; with --strict, `check` has a warning";
 
 /// What `--version` adds to the number, for reports of mistakes.
 const LONG_VERSION: &str = concat!(

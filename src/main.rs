@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use outrider::cli::{self, Command};
-use outrider::server;
+use outrider::server::{self, Passed};
 
 /// Chosen by measurement (ARCHITECTURE.md, decision 11).
 #[global_allocator]
@@ -19,12 +19,14 @@ fn release_memory() {
 }
 
 fn main() -> ExitCode {
+    // SAFETY: nothing has been opened yet; what is open was passed.
+    let passed = unsafe { Passed::from_environment() };
     match cli::parse() {
         Command::Check(options) => cli::check(&options),
         Command::Env(file, client) => cli::env(file, client),
         Command::Reload(socket) => cli::reload(&socket),
         Command::Run(cli::RunOptions { config, log_level, admin_socket }) => {
-            server::run(&server::Options { config, log_level, admin_socket, release_memory })
+            server::run(&server::Options { config, log_level, admin_socket, release_memory }, passed)
         }
     }
 }

@@ -27,3 +27,17 @@ pub fn unacknowledged(socket: impl AsFd) -> io::Result<usize> {
     let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     if result == 0 { Ok(usize::try_from(bytes).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
 }
+
+/// Reads an option that is a number.
+///
+/// # Errors
+/// When the kernel does not know the option.
+pub fn get(socket: impl AsFd, level: i32, option: i32) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut length = size_of_val(&value) as libc::socklen_t;
+    let pointer = std::ptr::from_mut(&mut value).cast();
+    // SAFETY: the descriptor is open for as long as the socket is borrowed; the kernel writes at most `length` bytes, which is the
+    // size of a live value that may hold any bits.
+    let result = unsafe { libc::getsockopt(socket.as_fd().as_raw_fd(), level, option, pointer, &raw mut length) };
+    if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
+}

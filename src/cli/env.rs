@@ -6,6 +6,7 @@ use clap::ValueEnum;
 
 use crate::config::Config;
 use crate::json;
+use crate::listener::host_for_clients;
 
 /// Who is to be pointed at the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -29,7 +30,7 @@ const DIRECT: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 /// The lines for `client`, or why there are none.
 pub fn lines(config: &Config, client: Client) -> Result<String, String> {
     let address = address(config)?;
-    let (host, port) = (host(address), address.port());
+    let (host, port) = (host_for_clients(address), address.port());
     let url = format!("http://{host}:{port}");
     let direct = DIRECT.join(",");
     let variables = [("http_proxy", &url), ("https_proxy", &url), ("no_proxy", &direct)];
@@ -75,15 +76,6 @@ fn address(config: &Config) -> Result<SocketAddr, String> {
         .ok_or_else(|| "every listener takes whatever port is free; give one a port of its own".to_owned())
 }
 
-/// A listener on all addresses is reached by the machine's name.
-fn host(address: SocketAddr) -> String {
-    let ip = address.ip().to_canonical();
-    if ip.is_unspecified() {
-        return rustix::system::uname().nodename().to_string_lossy().into_owned();
-    }
-    if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,8 +93,6 @@ mod tests {
 
     #[test]
     fn addresses_are_what_clients_can_reach() {
-        assert_eq!(host("[::1]:1".parse().expect("an address")), "[::1]");
-        assert!(!host("0.0.0.0:1".parse().expect("an address")).contains("0.0.0.0"));
         let mut config = Config::default();
         config.listeners[0].addresses = vec!["127.0.0.1:0".parse().expect("an address")];
         assert!(lines(&config, Client::Sh).is_err());

@@ -65,6 +65,11 @@ impl Acceptor {
         self.terms.borrow().clone()
     }
 
+    /// Whether no new connection can come to its socket, but for those that have begun.
+    pub fn is_muted(&self) -> bool {
+        super::is_muted(&self.socket)
+    }
+
     /// Takes the connections that wait already: closing a listening socket would reset them.
     pub fn accept_waiting(&self) {
         for _ in 0..BACKLOG {

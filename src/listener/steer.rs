@@ -39,10 +39,11 @@ fn instruction(code: u32, k: u32) -> libc::sock_filter {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::listener::bind;
+    use crate::listener::{Binding, bind, listen};
 
     fn waiting(sockets: &[TcpListener]) -> Vec<usize> {
         sockets.iter().map(|socket| std::iter::from_fn(|| socket.accept().ok()).count()).collect()
@@ -52,7 +53,8 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "a test may block")]
     fn surplus_sockets_get_nothing_new() {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let sockets = bind(any, Vec::new(), 4).expect("bound");
+        let sockets = bind(Binding::new(any, false), 4, &HashSet::new()).expect("bound");
+        sockets.iter().for_each(|socket| listen(socket).expect("listens"));
         let address = sockets[0].local_addr().expect("bound");
         let connect = || (0..64).map(|_| std::net::TcpStream::connect(address).expect("connected")).collect::<Vec<_>>();
         steer_to_first(&sockets[3], 2).expect("allowed");

@@ -7,6 +7,7 @@ mod descriptors;
 mod keeper;
 mod listeners;
 mod notify;
+mod passed;
 mod reload;
 mod vitals;
 mod worker;
@@ -31,6 +32,7 @@ use crate::config::{self, Config};
 use crate::downstream::Snapshot;
 use crate::event_loop::{Pulse, Watchdog};
 use crate::filter::policy::Policy;
+use crate::listener::{BindError, host_for_clients};
 use crate::stats::{Registry, ServerState};
 use crate::{access_log, dns, logging, upstream};
 use control::Control;
@@ -38,6 +40,8 @@ use keeper::Keeper;
 use listeners::Listeners;
 use notify::Notifier;
 use worker::{Accepts, Command, Worker};
+
+pub use passed::Passed;
 
 /// What the command line says.
 pub struct Options {
@@ -49,8 +53,14 @@ pub struct Options {
     pub release_memory: fn(),
 }
 
-/// Exit code of a run whose configuration is wrong; systemd is told not to try again.
+/// Exit code of a run whose configuration is wrong, or cannot be had on this machine; systemd is told not to try again.
 const EXIT_CONFIGURATION: u8 = 2;
+/// How long a start waits for an address that no interface has yet. After a boot a network may be late; somebody who started
+/// it by hand has made a mistake, more likely.
+const ADDRESS_PATIENCE: Duration = Duration::from_secs(30);
+const ADDRESS_PATIENCE_BY_HAND: Duration = Duration::from_secs(3);
+/// How often it looks.
+const ADDRESS_STEP: Duration = Duration::from_millis(250);
 /// What the access-log writer gets to write the rest.
 const LAST_LINES: Duration = Duration::from_secs(5);
 /// How often the service manager gets a new status, if there is one.
@@ -58,12 +68,14 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 /// For connections on their way to a surplus socket of an earlier process to arrive.
 const SURPLUS_GRACE: Duration = Duration::from_secs(3);
 
-/// Runs the proxy until it is told to stop.
-pub fn run(options: &Options) -> ExitCode {
+/// Runs the proxy until it is told to stop. `passed` are the sockets that were there before it.
+pub fn run(options: &Options, passed: Passed) -> ExitCode {
+    let notifier = Arc::new(Notifier::from_environment());
     let loaded = match config::load(options.config.as_deref()) {
         Ok(loaded) => loaded,
         Err(report) => {
             complain(&report.render(io::stderr().is_terminal()));
+            notifier.status(&format!("Not started: {}", report.headline()));
             return ExitCode::from(EXIT_CONFIGURATION);
         }
     };
@@ -77,16 +89,35 @@ pub fn run(options: &Options) -> ExitCode {
         }
     };
     let code = runtime.block_on(async {
-        match Server::start(loaded.config, options, logging.clone(), descriptors) {
+        let keeper = Keeper::new(notifier.clone(), passed);
+        match Server::start(loaded.config, options, logging.clone(), descriptors, keeper, notifier.clone()).await {
             Ok((server, services)) => server.run(services).await,
-            Err(error) => {
-                tracing::error!("{error}");
-                ExitCode::FAILURE
+            Err(failure) => {
+                tracing::error!("{}", failure.text);
+                notifier.status(&format!("Not started: {}", failure.text));
+                ExitCode::from(failure.code)
             }
         }
     });
     logging.flush(Duration::from_secs(1));
     code
+}
+
+/// Why the server does not start.
+struct Failure {
+    text: String,
+    code: u8,
+}
+
+impl Failure {
+    /// Trying again would not help until somebody changes something.
+    fn lasting(error: impl ToString) -> Failure {
+        Failure { text: error.to_string(), code: EXIT_CONFIGURATION }
+    }
+
+    fn passing(error: impl ToString) -> Failure {
+        Failure { text: error.to_string(), code: 1 }
+    }
 }
 
 /// A closed standard error is no reason to panic, and there is nobody left to tell.
@@ -126,23 +157,30 @@ struct Services {
 
 impl Server {
     /// Binds, opens and starts everything, or says what is in the way.
-    fn start(config: Config, options: &Options, logging: logging::Handle, descriptors: u64) -> Result<(Server, Services), String> {
-        check_egress(&config.cluster)?;
-        let notifier = Arc::new(Notifier::from_environment());
-        let keeper = Keeper::from_environment(notifier.clone());
+    async fn start(
+        config: Config,
+        options: &Options,
+        logging: logging::Handle,
+        descriptors: u64,
+        keeper: Keeper,
+        notifier: Arc<Notifier>,
+    ) -> Result<(Server, Services), Failure> {
+        check_egress(&config.cluster).map_err(Failure::lasting)?;
         let count = config.server.workers.unwrap_or_else(cpus::usable).get();
         let connection_limit = descriptors::connections_within(descriptors, count);
         let registry = Registry::new();
         let (dns, driver) = dns::Directory::new(&config.dns);
         let clusters = cluster::Directory::new(count, &config);
         let clients = Clients::new();
-        let access_log = access_log::Writer::start(&config.access_log.sink, count).map_err(|error| error.to_string())?;
-        let admin = bind_admin(&config.admin, options.admin_socket.as_ref()).map_err(|error| error.to_string())?;
+        let access_log = access_log::Writer::start(&config.access_log.sink, count).map_err(Failure::lasting)?;
+        let admin = bind_admin(&config.admin, options.admin_socket.as_ref()).map_err(Failure::lasting)?;
         let admin_address = admin.iter().find_map(Admin::address);
         tell_if_addresses_are_unknown();
         let mut listeners = Listeners::new(keeper, count);
-        let change = listeners.prepare(&config.listeners).map_err(|error| error.to_string())?;
-        let sockets = listeners.commit(change);
+        let mut change = prepare_in_time(&mut listeners, &config.listeners, &notifier).await.map_err(Failure::lasting)?;
+        change.listen().map_err(Failure::lasting)?;
+        let sockets = change.take_sockets();
+        listeners.commit(change);
         let places = listeners.places();
         provide_stats(&registry, &dns, &clusters, &access_log, &logging);
         let counted = clients.clone();
@@ -174,7 +212,7 @@ impl Server {
                 release_memory: options.release_memory,
                 ready,
             };
-            workers.push(worker::start(parts).map_err(|error| format!("cannot start a worker: {error}"))?);
+            workers.push(worker::start(parts).map_err(|error| Failure::passing(format!("cannot start a worker: {error}")))?);
         }
         let config_path = options.config.clone();
         let (generation, problem) = (1, None);
@@ -268,8 +306,9 @@ impl Server {
         let addresses = self.listeners.addresses();
         let urls: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
         let mut text = format!("outrider {} listening on {}\n", env!("CARGO_PKG_VERSION"), urls.join(", "));
-        if let Some(first) = urls.first() {
-            let _ = writeln!(text, "export http_proxy={first} https_proxy={first}");
+        if let Some(first) = addresses.first() {
+            let url = format!("http://{}:{}", host_for_clients(*first), first.port());
+            let _ = writeln!(text, "export http_proxy={url} https_proxy={url}");
         }
         if let Some(admin) = self.admin_address {
             let _ = writeln!(text, "admin on http://{admin}");
@@ -320,10 +359,11 @@ impl Server {
     }
 
     /// Lets streams end within the drain's time.
-    async fn stop(self) -> ExitCode {
+    async fn stop(mut self) -> ExitCode {
         let limit = self.config.server.drain_timeout;
         self.registry.set_state(ServerState::Draining);
         let accepts = if self.listeners.outlive_us() { Accepts::UntilTheEnd } else { Accepts::Nothing };
+        self.listeners.let_go();
         tracing::info!(?limit, "stopping: letting streams end");
         let mut threads = Vec::new();
         let busy = Arc::new(AtomicUsize::new(self.workers.len()));
@@ -344,6 +384,30 @@ impl Server {
 /// A number of things, in words: one of them is no plural.
 fn counted(count: impl Copy + PartialEq + From<bool> + std::fmt::Display, noun: &str) -> String {
     format!("{count} {noun}{}", if count == true.into() { "" } else { "s" })
+}
+
+/// Binds, and waits a while where an address is not this machine's yet.
+async fn prepare_in_time(
+    listeners: &mut Listeners,
+    config: &[config::Listener],
+    notifier: &Notifier,
+) -> Result<listeners::Change, BindError> {
+    let patience = if notifier.is_connected() { ADDRESS_PATIENCE } else { ADDRESS_PATIENCE_BY_HAND };
+    let end = tokio::time::Instant::now() + patience;
+    let mut is_told = false;
+    loop {
+        match listeners.prepare(config) {
+            Err(error) if error.error.kind() == io::ErrorKind::AddrNotAvailable && tokio::time::Instant::now() < end => {
+                if !is_told {
+                    tracing::warn!("{error}; waiting {} s for it", patience.as_secs());
+                    notifier.status(&format!("Waiting for an address: {error}"));
+                    is_told = true;
+                }
+                tokio::time::sleep(ADDRESS_STEP).await;
+            }
+            result => return result,
+        }
+    }
 }
 
 async fn all_accept(workers: Vec<oneshot::Receiver<io::Result<()>>>) -> io::Result<()> {

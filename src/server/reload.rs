@@ -3,6 +3,7 @@
 
 use tokio::sync::oneshot;
 
+use super::listeners::Change;
 use super::worker::Command;
 use super::{Server, check_egress, counted, snapshot};
 use crate::config::{self, Config};
@@ -31,40 +32,66 @@ impl Server {
     async fn try_reload(&mut self) -> Result<(), NotReloaded> {
         let path = self.config_path.clone();
         // A big file takes its time, in which look-ups and signs of life go on.
-        let loaded = tokio::task::spawn_blocking(move || config::load(path.as_deref()));
+        let loaded = tokio::task::spawn_blocking(move || config::load_again(path.as_deref()));
         let config = loaded.await.map_err(|error| error.to_string())??.config;
-        // Everything that can fail comes before anything that is in force.
+        // Everything that can fail comes before anything that is in force; what would be seen by clients comes last.
         check_egress(&config.cluster)?;
         let change = self.listeners.prepare(&config.listeners).map_err(|error| error.to_string())?;
-        if config.access_log.sink != self.config.access_log.sink {
+        let has_new_sink = config.access_log.sink != self.config.access_log.sink;
+        if has_new_sink {
             self.access_log.retarget(&config.access_log.sink).map_err(|error| error.to_string())?;
+        }
+        if let Err(error) = self.hand_over(change).await {
+            if has_new_sink && let Err(error) = self.access_log.retarget(&self.config.access_log.sink) {
+                tracing::error!(%error, "the access log goes where the file that was not put in force says");
+            }
+            return Err(error.into());
         }
         self.tell_what_waits_for_a_restart(&config);
         self.dns.reconfigure(&config.dns);
         self.clusters.reconfigure(&config);
-        let sockets = self.listeners.commit(change);
         // What workers are about to close must not stay open elsewhere.
         self.notifier.settle().await;
         let (snapshot, places) = (snapshot(&config, &self.listeners, self.admin_address), self.listeners.places());
-        self.ask_workers(sockets, |sockets, done| Command::Reload { snapshot: snapshot.clone(), places: places.clone(), sockets, done })
-            .await;
+        let command = |_, done| Command::Reload { snapshot: snapshot.clone(), places: places.clone(), done };
+        self.ask_workers(self.workers.iter(), command).await;
         self.config = config;
         Ok(())
     }
 
-    /// Sends each worker a command with its part of `parts`, and waits until all have done it.
-    pub(super) async fn ask_workers<T>(&self, parts: impl IntoIterator<Item = T>, command: impl Fn(T, oneshot::Sender<()>) -> Command) {
-        let mut acknowledged = Vec::new();
+    /// Gives workers the new sockets, all of them or none.
+    async fn hand_over(&mut self, mut change: Change) -> Result<(), String> {
+        change.listen().map_err(|error| error.to_string())?;
+        let sockets = change.take_sockets();
+        let adopted = self.ask_workers(sockets, |sockets, done| Command::Adopt { sockets, done }).await;
+        if let Some(error) = adopted.into_iter().find_map(Result::err) {
+            self.listeners.abandon(&change);
+            self.ask_workers(self.workers.iter(), |_, done| Command::Abandon { done }).await;
+            return Err(format!("a worker cannot wait for connections: {error}"));
+        }
+        self.listeners.commit(change);
+        Ok(())
+    }
+
+    /// Sends each worker a command with its part of `parts`, and waits for their answers.
+    pub(super) async fn ask_workers<T, A>(
+        &self,
+        parts: impl IntoIterator<Item = T>,
+        command: impl Fn(T, oneshot::Sender<A>) -> Command,
+    ) -> Vec<A> {
+        let mut asked = Vec::new();
         for (worker, part) in self.workers.iter().zip(parts) {
             let (done, answer) = oneshot::channel();
             // A worker that has ended serves nobody.
             if worker.commands.send(command(part, done)).is_ok() {
-                acknowledged.push(answer);
+                asked.push(answer);
             }
         }
-        for answer in acknowledged {
-            let _ = answer.await;
+        let mut answers = Vec::new();
+        for answer in asked {
+            answers.extend(answer.await.ok());
         }
+        answers
     }
 
     fn tell_what_waits_for_a_restart(&self, config: &Config) {

@@ -1,7 +1,8 @@
 //! One worker: a thread, a single-threaded runtime, and everything that lives and dies on it.
 
+use std::collections::VecDeque;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::access_log;
 use crate::clients::Clients;
@@ -29,6 +30,9 @@ const DRAIN_STEP: Duration = Duration::from_millis(20);
 const LATECOMERS: Duration = Duration::from_secs(2);
 /// What streams get to write their last words after the drain's time is up.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// For handshakes with a muted socket to end, and those who made them to be accepted.
+const LAST_HANDSHAKES: Duration = Duration::from_secs(3);
 
 /// What a worker is made of.
 pub(super) struct Parts {
@@ -50,17 +54,21 @@ pub(super) struct Parts {
     pub ready: oneshot::Sender<io::Result<()>>,
 }
 
+/// Tells the addresses of listeners apart, also those of one process that follow one another at the same address.
+pub(super) type PlaceId = u64;
+
 /// An address and the listener that has it.
 pub(super) struct Place {
+    pub id: PlaceId,
     pub listener: String,
-    pub address: SocketAddr,
     /// The listener's connections over all workers.
     pub active: Arc<AtomicUsize>,
 }
 
 /// A listening socket on its way to the worker that will accept from it.
 pub(super) struct Socket {
-    pub address: SocketAddr,
+    /// `None` for one that an earlier process left, and that is accepted from only until who has come is served.
+    pub place: Option<PlaceId>,
     pub socket: TcpListener,
     /// Accepted from until [`Command::CloseSurplus`].
     pub is_surplus: bool,
@@ -68,8 +76,13 @@ pub(super) struct Socket {
 
 /// What the main thread asks of a worker.
 pub(super) enum Command {
-    /// Puts a new snapshot in force: addresses that have no place any more are closed, and `sockets` are taken up.
-    Reload { snapshot: Arc<Snapshot>, places: Arc<[Place]>, sockets: Vec<Socket>, done: oneshot::Sender<()> },
+    /// Makes ready to accept from `sockets`, which can fail, and so comes before anything is in force.
+    Adopt { sockets: Vec<Socket>, done: oneshot::Sender<io::Result<()>> },
+    /// They are not to be accepted from, but for who has come already.
+    Abandon { done: oneshot::Sender<()> },
+    /// Puts a new snapshot in force: adopted sockets are accepted from, and those whose place has gone are closed when who
+    /// has come is accepted. It cannot fail.
+    Reload { snapshot: Arc<Snapshot>, places: Arc<[Place]>, done: oneshot::Sender<()> },
     /// An earlier process had more sockets than are needed; their queues had time to empty.
     CloseSurplus { done: oneshot::Sender<()> },
     /// Accept nothing more, but go on with what there is.
@@ -141,18 +154,30 @@ async fn work(parts: Parts, mut commands: mpsc::UnboundedReceiver<Command>) {
     spawn_local(async move { sleeping.run().await });
     let releasing = context.clone();
     spawn_local(async move { releasing.memory.run(|| releasing.stats.downstream_cx_active.get()).await });
-    let mut listeners =
-        Listeners { context: context.clone(), connection_limit: parts.connection_limit, open: Vec::new(), surplus: Vec::new() };
+    let mut listeners = Listeners::new(context.clone(), parts.connection_limit);
+    let adopted = listeners.adopt(parts.sockets);
+    listeners.apply(&parts.snapshot, &parts.places).await;
     // Whoever started this waits for it.
-    let _ = parts.ready.send(listeners.apply(&parts.snapshot, &parts.places, parts.sockets).await);
-    while let Some(command) = commands.recv().await {
+    let _ = parts.ready.send(adopted);
+    loop {
+        let command = tokio::select! {
+            command = commands.recv() => command,
+            () = listeners.until_retirement_ends() => {
+                listeners.close_retired().await;
+                continue;
+            }
+        };
+        let Some(command) = command else { break };
+        // The main thread may have stopped waiting for an answer; what it asked for is done all the same.
         match command {
-            Command::Reload { snapshot, places, sockets, done } => {
+            Command::Adopt { sockets, done } => drop(done.send(listeners.adopt(sockets))),
+            Command::Abandon { done } => {
+                listeners.abandon().await;
+                let _ = done.send(());
+            }
+            Command::Reload { snapshot, places, done } => {
                 context.set_snapshot(snapshot.clone());
-                if let Err(error) = listeners.apply(&snapshot, &places, sockets).await {
-                    tracing::error!(worker = parts.index, %error, "cannot wait for connections");
-                }
-                // The main thread may have stopped waiting; the snapshot is in force all the same.
+                listeners.apply(&snapshot, &places).await;
                 let _ = done.send(());
             }
             Command::CloseSurplus { done } => {
@@ -205,18 +230,37 @@ async fn until(mut condition: impl FnMut() -> bool) {
 struct Listeners {
     context: Rc<Context>,
     connection_limit: usize,
+    /// Not accepted from yet.
+    adopted: Vec<Adopted>,
     open: Vec<Open>,
     surplus: Vec<Open>,
+    /// Muted, and accepted from until a time.
+    retired: VecDeque<(Instant, Open)>,
+    /// What connections are accepted for where the socket's own place has gone.
+    any_terms: Option<Rc<Terms>>,
+}
+
+/// A socket that this worker's loop can wait for.
+struct Adopted {
+    place: Option<PlaceId>,
+    socket: tokio::net::TcpListener,
+    is_surplus: bool,
 }
 
 /// A socket that is accepted from until it is closed.
 struct Open {
-    address: SocketAddr,
+    place: Option<PlaceId>,
     acceptor: Rc<Acceptor>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Open {
+    fn new(place: Option<PlaceId>, socket: tokio::net::TcpListener, context: &Rc<Context>, terms: Rc<Terms>) -> Open {
+        let acceptor = Acceptor::new(socket, context.clone(), terms);
+        let task = spawn_local(accept(acceptor.clone()));
+        Open { place, acceptor, task }
+    }
+
     /// Accepts once more, lest closing it reset who waits there. When this is done, it is closed: the task has it, too, for
     /// as long as it has not ended, and whoever came after the last look would be reset.
     async fn close(self) {
@@ -228,25 +272,77 @@ impl Open {
 }
 
 impl Listeners {
-    async fn apply(&mut self, snapshot: &Snapshot, places: &[Place], sockets: Vec<Socket>) -> io::Result<()> {
-        let terms = self.terms(snapshot, places);
-        let find = |address| terms.iter().find(|(known, _)| *known == address).map(|(_, terms)| terms);
-        let has_no_place = |open: &mut Open| find(open.address).inspect(|terms| open.acceptor.set_terms(Rc::clone(terms))).is_none();
-        close_all(self.open.extract_if(.., has_no_place)).await;
-        for Socket { address, socket, is_surplus } in sockets {
-            // An address that has no place is an earlier configuration's, and its last connections are anybody's.
-            let Some(terms) = find(address).or(terms.first().map(|(_, terms)| terms)) else { continue };
-            let acceptor = Acceptor::new(tokio::net::TcpListener::from_std(socket)?, self.context.clone(), terms.clone());
-            let task = spawn_local(accept(acceptor.clone()));
-            let list = if is_surplus { &mut self.surplus } else { &mut self.open };
-            list.push(Open { address, acceptor, task });
+    fn new(context: Rc<Context>, connection_limit: usize) -> Listeners {
+        let (adopted, open, surplus, retired) = (Vec::new(), Vec::new(), Vec::new(), VecDeque::new());
+        Listeners { context, connection_limit, adopted, open, surplus, retired, any_terms: None }
+    }
+
+    fn adopt(&mut self, sockets: Vec<Socket>) -> io::Result<()> {
+        for Socket { place, socket, is_surplus } in sockets {
+            let socket = tokio::net::TcpListener::from_std(socket)?;
+            self.adopted.push(Adopted { place, socket, is_surplus });
         }
         Ok(())
     }
 
-    /// What connections of each address are accepted for. A listener that was there before stays the same one for its
+    async fn abandon(&mut self) {
+        for Adopted { socket, .. } in std::mem::take(&mut self.adopted) {
+            self.retire_adopted(socket).await;
+        }
+    }
+
+    async fn apply(&mut self, snapshot: &Snapshot, places: &[Place]) {
+        let terms = self.terms(snapshot, places);
+        self.any_terms = terms.first().map(|(_, terms)| terms.clone());
+        let find = |place: Option<PlaceId>| terms.iter().find(|&&(known, _)| Some(known) == place).map(|(_, terms)| terms.clone());
+        // New ones first: where they take the place of others, connections wait for them already.
+        for Adopted { place, socket, is_surplus } in std::mem::take(&mut self.adopted) {
+            match find(place) {
+                Some(terms) => {
+                    let list = if is_surplus { &mut self.surplus } else { &mut self.open };
+                    list.push(Open::new(place, socket, &self.context, terms));
+                }
+                None => self.retire_adopted(socket).await,
+            }
+        }
+        let has_no_place = |open: &mut Open| find(open.place).inspect(|terms| open.acceptor.set_terms(terms.clone())).is_none();
+        for gone in self.open.extract_if(.., has_no_place).collect::<Vec<_>>() {
+            self.retire(gone).await;
+        }
+    }
+
+    async fn retire_adopted(&mut self, socket: tokio::net::TcpListener) {
+        if let Some(terms) = self.any_terms.clone() {
+            self.retire(Open::new(None, socket, &self.context, terms)).await;
+        }
+    }
+
+    /// Goes on accepting who has come already.
+    async fn retire(&mut self, open: Open) {
+        if open.acceptor.is_muted() {
+            self.retired.push_back((Instant::now() + LAST_HANDSHAKES, open));
+        } else {
+            open.close().await;
+        }
+    }
+
+    /// Never, where nothing is retired.
+    async fn until_retirement_ends(&self) {
+        match self.retired.front() {
+            Some(&(end, _)) => sleep_until(end).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn close_retired(&mut self) {
+        while let Some((_, open)) = self.retired.pop_front_if(|(end, _)| *end <= Instant::now()) {
+            open.close().await;
+        }
+    }
+
+    /// What connections of each place are accepted for. A listener that was there before stays the same one for its
     /// connections, with new options.
-    fn terms(&self, snapshot: &Snapshot, places: &[Place]) -> Vec<(SocketAddr, Rc<Terms>)> {
+    fn terms(&self, snapshot: &Snapshot, places: &[Place]) -> Vec<(PlaceId, Rc<Terms>)> {
         let mut known: Vec<Rc<Listener>> = self.open.iter().map(|open| open.acceptor.terms().listener.clone()).collect();
         let mut terms = Vec::new();
         for place in places {
@@ -258,7 +354,7 @@ impl Listeners {
             let max_connections = config.max_connections.min(self.connection_limit);
             let auto = config::Listener::auto_per_client(max_connections);
             terms.push((
-                place.address,
+                place.id,
                 Rc::new(Terms {
                     listener,
                     active: place.active.clone(),
@@ -274,6 +370,7 @@ impl Listeners {
     async fn close(&mut self) {
         close_all(self.open.drain(..)).await;
         self.close_surplus().await;
+        close_all(self.retired.drain(..).map(|(_, open)| open)).await;
     }
 
     async fn close_surplus(&mut self) {
@@ -284,5 +381,64 @@ impl Listeners {
 async fn close_all(sockets: impl Iterator<Item = Open>) {
     for open in sockets {
         open.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+    use crate::cluster::AddressRules;
+    use crate::config::Config;
+    use crate::event_loop::Watchdog;
+    use crate::filter::policy::Policy;
+    use crate::stats::Registry;
+
+    fn started(sockets: Vec<Socket>) -> (Worker, oneshot::Receiver<io::Result<()>>) {
+        let config = Config::default();
+        let snapshot = Arc::new(Snapshot {
+            policy: Policy::new(&config.policy, &config.tunnel, config.dns.use_search_domains),
+            address_rules: AddressRules::new(&config.addresses, Vec::new()),
+            config: config.clone(),
+        });
+        let stats = Registry::new().add_worker();
+        let access_log = access_log::Writer::start(&config::AccessLogSink::Off, 1).expect("nothing to open");
+        let (ready, is_ready) = oneshot::channel();
+        let parts = Parts {
+            index: 0,
+            cpu: None,
+            snapshot,
+            dns: dns::Directory::new(&config.dns).0,
+            clusters: cluster::Directory::new(1, &config),
+            pulse: Watchdog::new().pulse(stats.clone()),
+            stats,
+            access_log: access_log.handle(),
+            places: Arc::default(),
+            sockets,
+            connection_limit: 10,
+            clients: Clients::new(),
+            release_memory: || (),
+            ready,
+        };
+        (start(parts).expect("a thread"), is_ready)
+    }
+
+    /// No epoll takes a file.
+    fn unusable() -> Socket {
+        let socket = TcpListener::from(OwnedFd::from(tempfile::tempfile().expect("a file")));
+        socket.set_nonblocking(true).expect("set");
+        Socket { place: Some(1), socket, is_surplus: false }
+    }
+
+    #[test]
+    fn a_socket_that_cannot_be_waited_for_is_told() {
+        let (_worker, is_ready) = started(vec![unusable()]);
+        is_ready.blocking_recv().expect("an answer").expect_err("it cannot start so");
+        let (worker, is_ready) = started(Vec::new());
+        is_ready.blocking_recv().expect("an answer").expect("it starts");
+        let (done, answer) = oneshot::channel();
+        worker.commands.send(Command::Adopt { sockets: vec![unusable()], done }).expect("it runs");
+        answer.blocking_recv().expect("an answer").expect_err("the reload is to fail");
     }
 }

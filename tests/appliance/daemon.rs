@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -22,13 +23,13 @@ impl Daemon {
         let mut copies = Vec::new();
         for (number, (_, descriptor)) in (3..).zip(&state.kept) {
             let copy = rustix::io::fcntl_dupfd_cloexec(descriptor, 100).expect("a descriptor");
-            rustix::io::fcntl_setfd(&copy, rustix::io::FdFlags::empty()).expect("inherited");
             script.push_str(&format!(" exec {number}<&{0} {0}<&-;", copy.as_raw_fd()));
             copies.push(copy);
         }
         script.push_str(" exec \"$0\" \"$@\"");
         let names: Vec<&str> = state.kept.iter().map(|(name, _)| name.as_str()).collect();
-        let child = Command::new("bash")
+        let mut command = Command::new("bash");
+        command
             .args(["-c", &script, env!("CARGO_BIN_EXE_outrider"), "--config"])
             .arg(config)
             .env("NOTIFY_SOCKET", &manager.path)
@@ -36,9 +37,12 @@ impl Daemon {
             .env("LISTEN_FDNAMES", names.join(":"))
             .envs(variables.iter().copied())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("started");
+            .stderr(Stdio::piped());
+        // In the child alone: what another test starts meanwhile must not inherit them.
+        let inherit = move || copies.iter().try_for_each(|copy| Ok(rustix::io::fcntl_setfd(copy, rustix::io::FdFlags::empty())?));
+        // SAFETY: it makes system calls and nothing else.
+        unsafe { command.pre_exec(inherit) };
+        let child = command.spawn().expect("started");
         Daemon(child)
     }
 
@@ -58,6 +62,13 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+        if std::thread::panicking()
+            && let Some(mut pipe) = self.0.stderr.take()
+        {
+            let mut text = String::new();
+            let _ = pipe.read_to_string(&mut text);
+            eprintln!("--- the proxy printed:\n{text}---");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod daemon;
 mod generated;
+mod listeners;
 mod manager;
 mod probes;
 mod reload;

@@ -66,6 +66,13 @@ impl Manager {
     }
 }
 
+impl Drop for Manager {
+    /// The thread goes on, and must not go on keeping sockets.
+    fn drop(&mut self) {
+        self.state().kept.clear();
+    }
+}
+
 impl Shared {
     fn listen(&self, socket: &UnixDatagram) {
         let mut buffer = [0; 4096];
