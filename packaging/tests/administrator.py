@@ -71,6 +71,14 @@ def expect(condition, what):
     assert condition, what
 
 
+def recipe(title):
+    """Pastes the lines that the document has under a title."""
+    section = open("/tests/install.md").read().split(f"\n## {title}\n")[1].split("\n## ")[0]
+    lines = [line.removeprefix("    ") for line in section.splitlines() if line.startswith("    ")]
+    expect(lines, f"no recipe {title!r}")
+    return run("set -e\n" + "\n".join(lines))
+
+
 def under_load(act):
     with Load() as load:
         act()
@@ -158,6 +166,76 @@ def a_reload_adds_and_removes_listeners_in_mid_download():
     run("systemctl reload outrider")
     download.join(30)
     expect(answers and answers[0][:2] == (200, 30 * len(BODY)), f"the download: {answers}")
+
+
+def listen_on(*addresses):
+    lines = ", ".join(f'"{address}"' for address in addresses)
+    edit(lambda text: re.sub(r"\naddresses = \[.*\]", f"\naddresses = [{lines}]", text, count=1))
+
+
+CHANGES = [
+    ["0.0.0.0:3128"], ["127.0.0.1:3128"], ["[::]:3128"], ["127.0.0.1:3128", "0.0.0.0:3128"], ["[::]:3128", "0.0.0.0:3128", "127.0.0.1:3129"],
+    ["127.0.0.1:3128", "[::1]:3128"],
+]
+
+
+def change_addresses(how):
+    def act():
+        for addresses in CHANGES:
+            listen_on(*addresses)
+            run("outrider check")
+            run(f"systemctl {how} outrider")
+            time.sleep(0.5)
+            for address in addresses:
+                expect(address in show("StatusText"), show("StatusText"))
+
+    figures = under_load(act)
+    expect(show("NRestarts") == "0", f"{show('NRestarts')} restarts")
+    return figures
+
+
+@step
+def addresses_change_by_reload_under_load():
+    return change_addresses("reload")
+
+
+@step
+def addresses_change_by_restart_under_load():
+    return change_addresses("restart")
+
+
+@step
+def all_addresses_are_those_of_both_families():
+    listen_on("[::]:3128")
+    run("systemctl reload outrider")
+    for address in ["127.0.0.1", "::1"]:
+        socket.create_connection((address, 3128), 5).close()
+    listen_on("127.0.0.1:3128", "[::1]:3128")
+    run("systemctl reload outrider")
+
+
+@step
+def a_taken_address_is_told_and_not_tried_again():
+    run("systemctl stop outrider")
+    with socket.create_server(("127.0.0.1", 3128)):
+        run("systemctl start outrider", expect=1)
+        time.sleep(1.5)
+        expect(run("systemctl is-failed outrider", expect=None).strip() == "failed", "not at rest")
+        expect(show("NRestarts") == "0", f"tried again {show('NRestarts')} times")
+        expect("127.0.0.1:3128" in show("StatusText") and "stop it" in show("StatusText"), show("StatusText"))
+    run("systemctl start outrider")
+    expect(once()[0] == 200, "does not serve")
+
+
+@step
+def an_address_that_comes_late_is_waited_for():
+    listen_on("127.0.0.1:3128", "192.0.2.1:3128")
+    run("systemctl --no-block restart outrider")
+    wait("it says what it waits for", lambda: "192.0.2.1:3128" in show("StatusText"))
+    run("ip address add 192.0.2.1/32 dev lo")
+    wait("it is active", is_active)
+    listen_on("127.0.0.1:3128", "[::1]:3128")
+    run("systemctl reload outrider; ip address delete 192.0.2.1/32 dev lo")
 
 
 @step
@@ -357,12 +435,12 @@ def a_full_disk_stops_no_traffic():
 
 @step
 def a_socket_unit_serves_a_low_port():
-    run("systemctl stop outrider; systemctl start outrider.socket; systemctl start outrider")
+    recipe("Ports below 1024")
     expect(once(address=("127.0.0.1", 80))[0] == 200, "port 80 does not serve")
     for _ in range(5):
         run("systemctl restart outrider")
         expect(once(address=("127.0.0.1", 80))[0] == 200, "port 80 does not serve")
-    run("systemctl stop outrider.socket outrider; systemctl start outrider")
+    run("systemctl disable --now outrider.socket; rm -r /etc/systemd/system/outrider.socket.d; systemctl daemon-reload; systemctl restart outrider")
     expect(once()[0] == 200, "the old port does not serve")
 
 
@@ -396,6 +474,17 @@ def removal_stops_it_and_keeps_the_configuration():
 def installed_again_it_serves_with_the_old_configuration():
     run("apt-get install --yes --no-install-recommends /packages/next.deb")
     expect(is_active() and once()[0] == 200, "does not serve")
+
+
+@step
+def an_installation_with_the_port_taken_says_what_to_do():
+    run("apt-get purge --yes outrider")
+    with socket.create_server(("127.0.0.1", 3128)):
+        output = run("apt-get install --yes --no-install-recommends /packages/next.deb")
+        expect("127.0.0.1:3128" in output and "systemctl start outrider" in output, output)
+        expect("Could not execute" not in output, output)
+    run("systemctl start outrider")
+    expect(is_active(), "not active")
 
 
 @step
