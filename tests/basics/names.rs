@@ -136,7 +136,7 @@ fn families() {
 #[test]
 fn destinations_are_forgotten() {
     let (dns, origin, builder) = setting();
-    let proxy = builder.cluster("pool_idle_timeout = \"300ms\"").with("dns", "host_ttl = \"1s\"").start();
+    let proxy = builder.cluster("pool_idle_timeout = \"300ms\"").with("dns", "host_ttl = \"4s\"").start();
     dns.resolve("warm.test", &["127.0.0.1"]);
     fetch(&mut proxy.client(), &format!("warm.test:{}", origin.port()), "/");
     proxy.wait_for_stat("cluster.upstream_cx_active", |active| active == 0);
