@@ -1,12 +1,9 @@
 //! `outrider env`: the lines that point clients at the proxy.
 
-use std::net::SocketAddr;
-
 use clap::ValueEnum;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::json;
-use crate::listener::host_for_clients;
 
 /// Who is to be pointed at the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -29,8 +26,9 @@ const DIRECT: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// The lines for `client`, or why there are none.
 pub fn lines(config: &Config, client: Client) -> Result<String, String> {
-    let address = address(config)?;
-    let (host, port) = (host_for_clients(address), address.port());
+    let address = config::client_address(config)
+        .ok_or_else(|| "every listener takes whatever port is free; give one a port of its own".to_owned())?;
+    let (host, port) = (config::client_host(address), address.port());
     let url = format!("http://{host}:{port}");
     let direct = DIRECT.join(",");
     let variables = [("http_proxy", &url), ("https_proxy", &url), ("no_proxy", &direct)];
@@ -66,16 +64,6 @@ pub fn lines(config: &Config, client: Client) -> Result<String, String> {
     })
 }
 
-/// IPv4 first, which every client can reach.
-fn address(config: &Config) -> Result<SocketAddr, String> {
-    let addresses =
-        || config.listeners.iter().flat_map(|listener| listener.addresses.iter().copied()).filter(|address| address.port() != 0);
-    addresses()
-        .find(SocketAddr::is_ipv4)
-        .or_else(|| addresses().next())
-        .ok_or_else(|| "every listener takes whatever port is free; give one a port of its own".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_what_clients_can_reach() {
+    fn there_has_to_be_an_address_to_name() {
         let mut config = Config::default();
         config.listeners[0].addresses = vec!["127.0.0.1:0".parse().expect("an address")];
         assert!(lines(&config, Client::Sh).is_err());

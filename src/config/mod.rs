@@ -9,6 +9,7 @@
 //! `config/outrider.toml`; tests hold that these agree.
 
 mod advice;
+mod clients;
 mod defaults;
 mod form;
 mod keys;
@@ -22,6 +23,7 @@ mod tests;
 
 pub use defaults::own_pseudonym;
 pub use load::{DEFAULT_PATH, EMBEDDED, Loaded, load, load_again, load_with_advice, parse};
+pub use clients::{client_address, client_host};
 pub use report::{Mistake, Report};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -8,7 +8,7 @@ mod steer;
 
 use std::collections::HashSet;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -123,15 +123,6 @@ pub fn listen(socket: &TcpListener) -> io::Result<()> {
     SockRef::from(socket).listen(BACKLOG)
 }
 
-/// The host by which clients reach a listener: a listener on all addresses is reached by the machine's name.
-pub fn host_for_clients(address: SocketAddr) -> String {
-    match address.ip().to_canonical() {
-        ip if ip.is_unspecified() => rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
-        IpAddr::V4(ip) => ip.to_string(),
-    }
-}
-
 /// Whether no other process listens there. SO_REUSEPORT would let this process join another one of the same user, such as
 /// an Outrider that runs already, so it is left out here; the kernel then counts this process's own sockets as taken, too, and
 /// the list of listening sockets tells whose they are.
@@ -163,14 +154,6 @@ fn new_socket(binding: Binding) -> io::Result<Socket> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn clients_are_told_what_they_can_reach() {
-        let host = |text: &str| host_for_clients(text.parse().expect("an address"));
-        assert_eq!((host("[::1]:1"), host("127.0.0.2:1")), ("[::1]".to_owned(), "127.0.0.2".to_owned()));
-        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        assert_eq!((host("[::]:1"), host("0.0.0.0:1")), (name.clone(), name));
-    }
 
     #[test]
     fn a_taken_address_is_told_with_who_has_it() {

@@ -32,7 +32,7 @@ use crate::config::{self, Config};
 use crate::downstream::Snapshot;
 use crate::event_loop::{Pulse, Watchdog};
 use crate::filter::policy::Policy;
-use crate::listener::{BindError, host_for_clients};
+use crate::listener::BindError;
 use crate::stats::{Registry, ServerState};
 use crate::{access_log, dns, logging, upstream};
 use control::Control;
@@ -307,7 +307,7 @@ impl Server {
         let urls: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
         let mut text = format!("outrider {} listening on {}\n", env!("CARGO_PKG_VERSION"), urls.join(", "));
         if let Some(first) = addresses.first() {
-            let url = format!("http://{}:{}", host_for_clients(*first), first.port());
+            let url = format!("http://{}:{}", config::client_host(*first), first.port());
             let _ = writeln!(text, "export http_proxy={url} https_proxy={url}");
         }
         if let Some(admin) = self.admin_address {
