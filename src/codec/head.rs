@@ -76,10 +76,30 @@ pub fn skip_empty_lines(bytes: &[u8]) -> Result<Option<usize>, Refusal> {
             }
             [b'\n', ..] => return Err(Refusal::BareLineFeed),
             [b'\r', ..] => return Err(Refusal::ControlByte),
+            // It waits for our banner when it has sent its own: no line that follows would tell.
+            [b'S', ..] if rest.starts_with(SSH) => return Err(Refusal::Ssh),
+            [b'S', ..] if SSH.starts_with(rest) => return Ok(None),
             [byte, ..] if byte.is_ascii_graphic() => return Ok(Some(bytes.len() - rest.len())),
             [b' ' | b'\t', ..] => return Err(Refusal::InvalidRequestLine),
-            _ => return Err(Refusal::NotHttp),
+            _ => return Err(foreign(rest)),
         }
+    }
+}
+
+/// How every SSH 2 client begins (RFC 4253 section 4.2).
+const SSH: &[u8] = b"SSH-2.0-";
+
+/// Names the protocol of what cannot be a request, by its first bytes or as many of them as there are.
+#[cold]
+fn foreign(bytes: &[u8]) -> Refusal {
+    match bytes {
+        // A handshake record (RFC 8446 section 5.1) of some version 3.x.
+        [22] | [22, 3, ..] => Refusal::Tls,
+        // CONNECT and BIND.
+        [4] | [4, 1 | 2, ..] => Refusal::Socks4,
+        // Then the number of methods (RFC 1928 section 3).
+        [5] | [5, 1..=255, ..] => Refusal::Socks5,
+        _ => Refusal::NotHttp,
     }
 }
 
@@ -130,7 +150,29 @@ mod tests {
         assert_eq!(skip_empty_lines(b"\r\n\r"), Ok(None));
         assert_eq!(skip_empty_lines(b"\r\n\r\n\r\n\r\n\r\n"), Err(Refusal::TooManyEmptyLines));
         assert_eq!(skip_empty_lines(b"\nGET"), Err(Refusal::BareLineFeed));
-        assert_eq!(skip_empty_lines(b"\x16\x03\x01"), Err(Refusal::NotHttp));
+        assert_eq!(skip_empty_lines(b"SEARCH"), Ok(Some(0)));
         assert_eq!(skip_empty_lines(b" GET"), Err(Refusal::InvalidRequestLine));
+    }
+    #[test]
+    fn other_protocols_are_named_at_every_split() {
+        let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+        let cases: [(&[u8], Refusal); 4] = [
+            (hello, Refusal::Tls),
+            (b"\x04\x01\x00\x50\xc0\x00\x02\x01\x00", Refusal::Socks4),
+            (b"\x05\x02\x00\x02", Refusal::Socks5),
+            (b"\x05\x01\x00", Refusal::Socks5),
+        ];
+        for (bytes, refusal) in cases {
+            for length in 1..=bytes.len() {
+                assert_eq!(skip_empty_lines(&bytes[..length]), Err(refusal), "{length} bytes of {bytes:?}");
+            }
+        }
+        let banner = b"SSH-2.0-OpenSSH_9.2p1\r\n";
+        for length in 1..=banner.len() {
+            let expected = if length < SSH.len() { Ok(None) } else { Err(Refusal::Ssh) };
+            assert_eq!(skip_empty_lines(&banner[..length]), expected, "{length} bytes");
+        }
+        assert_eq!(skip_empty_lines(b"\x16GET"), Err(Refusal::NotHttp));
+        assert_eq!(skip_empty_lines(b"\x00"), Err(Refusal::NotHttp));
     }
 }

@@ -302,6 +302,10 @@ fn minor_version(version: &[u8; 9]) -> Option<u8> {
 /// Why a request line was not taken.
 #[cold]
 fn refusal(line: &[u8], max_target: usize) -> Refusal {
+    // RFC 9113 section 3.4.
+    if line == b"PRI * HTTP/2.0" {
+        return Refusal::Http2Preface;
+    }
     let mut words = line.split(|&byte| byte == b' ');
     let (Some(_), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next()) else {
         return Refusal::InvalidRequestLine;

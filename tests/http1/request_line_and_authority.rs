@@ -104,9 +104,13 @@ fn shape_of_the_request_line() {
                 "RFC 9112 section 2.2: a TLS ClientHello is answered at once",
                 b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
                 400,
-                "not_http",
+                "tls_handshake",
             ),
-            refuses("RFC 9113 section 3.4: the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "unsupported_version"),
+            refuses("RFC 9113 section 3.4: the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "http2_preface"),
+            refuses("SOCKS 4: CONNECT", b"\x04\x01\x01\xbb\xc0\x00\x02\x01\x00", 400, "socks4_request"),
+            refuses("RFC 1928 section 3: a client of SOCKS 5", b"\x05\x01\x00", 400, "socks5_request"),
+            refuses("RFC 4253 section 4.2: an SSH client, which now waits", "SSH-2.0-OpenSSH_9.2p1\r\n", 400, "ssh_banner"),
+            refuses("bytes of no protocol that we know", b"\x00\x01\x02", 400, "not_http"),
         ],
     );
 }
