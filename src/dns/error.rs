@@ -30,6 +30,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// For the documents.
+    pub const ALL: [Error; 10] = [
+        Error::NotFound,
+        Error::NoAddresses,
+        Error::ServerFailure,
+        Error::Refused,
+        Error::Unreachable,
+        Error::Timeout,
+        Error::NotConfigured,
+        Error::Overflow,
+        Error::PendingOverflow,
+        Error::Stopped,
+    ];
+
     pub fn reason(self) -> &'static str {
         match self {
             Error::NotFound => "dns_name_not_found",

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::connection::{Connection, Next};
 use super::fault::Fault;
 use super::io::write_all;
+use super::reasons::{self, Ending};
 use super::record::StreamRecord;
 use super::stream::Exchange;
 use super::tunnel::{self, TunnelEnd, Ways};
@@ -81,17 +82,19 @@ impl Tunnel {
         context.stats.tunnels_active.decrement();
         self.record.received.set(self.ways.received.get());
         self.record.sent.set(self.record.sent.get() + self.ways.sent.get());
-        let (flag, reason, detail) = match &end {
-            TunnelEnd::Finished => ("", "", None),
-            TunnelEnd::Idle if context.drain.phase() == Phase::Expired => ("LR", "drain_timeout", None),
-            TunnelEnd::Idle => ("SI", "tunnel_idle", None),
-            TunnelEnd::MaxDuration => ("DT", "tunnel_max_duration", None),
+        let named = |ending: Ending| (ending.flag, ending.reason);
+        let shape = |fault: Fault| (fault.shape().flag, fault.shape().reason);
+        let ((flag, reason), detail) = match &end {
+            TunnelEnd::Finished => (("", ""), None),
+            TunnelEnd::Idle if context.drain.phase() == Phase::Expired => (shape(Fault::DrainTimeout), None),
+            TunnelEnd::Idle => (named(reasons::TUNNEL_IDLE), None),
+            TunnelEnd::MaxDuration => (named(reasons::TUNNEL_MAX_DURATION), None),
             TunnelEnd::Revoked(reason) => {
                 context.stats.tunnels_revoked.increment();
-                ("UAEX", "policy_revoked", Some(reason.clone()))
+                (named(reasons::POLICY_REVOKED), Some(reason.clone()))
             }
-            TunnelEnd::ClientFailed(error) => ("DC", "client_gone", Some(error.to_string())),
-            TunnelEnd::UpstreamFailed(error) => ("UR", "upstream_reset", Some(error.to_string())),
+            TunnelEnd::ClientFailed(error) => (shape(Fault::ClientGone), Some(error.to_string())),
+            TunnelEnd::UpstreamFailed(error) => (shape(Fault::UpstreamReset(error.kind().into())), Some(error.to_string())),
         };
         (self.record.flag, self.record.reason) = (flag, reason);
         self.record.detail = detail.map(String::into_boxed_str);

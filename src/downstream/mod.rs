@@ -14,6 +14,7 @@ mod io;
 mod judge;
 mod local;
 mod pac;
+mod reasons;
 mod record;
 mod refuse;
 mod reply;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 pub use connection::{Place, serve};
 pub use fault::{Fault, Shape};
+pub use reasons::{FLAGS, REASONS, Reason};
 
 use crate::access_log::Log;
 use crate::clients::Clients;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::fault::Shape;
+use super::reasons;
 use crate::access_log;
 use crate::cluster::Cluster;
 use crate::codec::authority::Authority;
@@ -180,6 +181,7 @@ impl StreamRecord {
         }
         let duration = self.started.elapsed();
         probes::stream_end(self.request_id, self.status, self.received.get(), self.sent.get(), self.first_byte.get(), duration);
+        debug_assert!(self.reason.is_empty() || reasons::is_listed(self.reason), "{} is not documented", self.reason);
         if self.quiet {
             return;
         }

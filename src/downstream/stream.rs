@@ -8,6 +8,7 @@ use super::connection::{Connection, Next};
 use super::fault::Fault;
 use super::io::fill;
 use super::local;
+use super::reasons;
 use super::record::StreamRecord;
 use super::reply::To;
 use super::{Context, Held};
@@ -267,7 +268,7 @@ impl<'c> Exchange<'c> {
         self.record.quiet = page.quiet;
         let reply = page.into_reply(self.record.request_id);
         self.record.status = Some(reply.status);
-        self.record.reason = "local_page";
+        self.record.reason = reasons::LOCAL_PAGE.reason;
         let mut to = self.to;
         to.keeps_alive &= request.framing == Framing::None;
         self.to = to;
