@@ -41,6 +41,8 @@ pub mod logging;
 
 pub mod stats;
 
+pub mod sandbox;
+
 pub mod json;
 
 pub mod probes;

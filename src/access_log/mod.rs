@@ -8,10 +8,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 mod encode;
+mod fields;
+mod journal;
 mod log;
 mod output;
 mod writer;
 
+pub use fields::{FIELDS, LogField};
 pub use log::Log;
 pub use output::OpenError;
 pub use writer::{Handle, Writer};
@@ -33,7 +36,7 @@ pub struct Record<'a> {
     pub minor_version: u8,
     /// Status sent to the client; `None` where nothing could be sent.
     pub status: Option<u16>,
-    /// Envoy's letters, see `downstream::reply::Flag`; empty is none.
+    /// Envoy's letters, see `downstream::FLAGS`; empty is none.
     pub response_flag: &'a str,
     /// Stable reason string; empty where the origin answered and all went well.
     pub reason: &'a str,

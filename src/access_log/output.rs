@@ -8,9 +8,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 
+use super::journal;
 use crate::config::AccessLogSink;
+use crate::sandbox;
+
+/// Of a log that is made: the service's group may read it.
+const MODE: Mode = Mode::from_raw_mode(0o640);
 
 /// An open sink.
 #[derive(Debug)]
@@ -28,7 +33,10 @@ impl Output {
     pub(super) fn open(sink: &AccessLogSink) -> Result<Option<Self>, OpenError> {
         let (file, name) = match sink {
             AccessLogSink::Off => return Ok(None),
-            AccessLogSink::Stdout => (io::stdout().as_fd().try_clone_to_owned().map(File::from), "standard output".to_owned()),
+            AccessLogSink::Stdout => match journal::stream_beside(io::stdout()) {
+                Some(stream) => (Ok(stream), "the journal".to_owned()),
+                None => (io::stdout().as_fd().try_clone_to_owned().map(File::from), "standard output".to_owned()),
+            },
             AccessLogSink::File(path) => (open_file(path), path.display().to_string()),
         };
         match file {
@@ -94,7 +102,17 @@ impl Output {
 fn open_file(path: &Path) -> io::Result<File> {
     // Without O_NONBLOCK, opening a named pipe that nobody reads would hang the main thread; with it, it is an error.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
-    let file = OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path)?;
+    let options = || OpenOptions::new().append(true).mode(MODE.as_raw_mode()).custom_flags(flags).to_owned();
+    let file = match options().create_new(true).open(path) {
+        Ok(file) => {
+            // The umask of the service would leave it to its user alone, and the group could not read it.
+            rustix::fs::fchmod(&file, MODE)?;
+            file
+        }
+        // What is there keeps its mode.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => options().create(true).open(path)?,
+        Err(error) => return Err(error),
+    };
     rustix::fs::fcntl_setfl(&file, OFlags::APPEND)?;
     Ok(file)
 }
@@ -119,7 +137,7 @@ impl fmt::Display for OpenError {
         if self.source.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) {
             formatter.write_str(" (a named pipe that nobody reads)")?;
         }
-        Ok(())
+        formatter.write_str(&sandbox::remedy(Path::new(&self.name), &self.source))
     }
 }
 
@@ -141,6 +159,17 @@ mod tests {
         output.file = File::from(rustix::fs::memfd_create("log", rustix::fs::MemfdFlags::CLOEXEC).expect("a memory file"));
         assert_eq!(output.write(b"{}\n", 1), 0);
         assert_eq!(output.failing, None);
+    }
+
+    #[test]
+    fn a_file_that_is_there_keeps_its_mode() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("log");
+        std::fs::write(&path, "").expect("written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o604)).expect("set");
+        Output::open(&AccessLogSink::File(path.clone())).expect("opens");
+        assert_eq!(std::fs::metadata(&path).expect("is there").permissions().mode() & 0o777, 0o604);
     }
 
     #[test]

@@ -206,7 +206,7 @@ mod tests {
         let text = fs::read_to_string(directory.path().join("log")).expect("readable");
         assert_eq!(text.lines().count() as u64 + stats.access_log_dropped.get(), 5_000);
         assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
-        assert_eq!(fs::metadata(directory.path().join("log")).expect("is there").permissions().mode() & 0o037, 0);
+        assert_eq!(fs::metadata(directory.path().join("log")).expect("is there").permissions().mode() & 0o777, 0o640);
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Mode;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::config;
+use crate::{config, sandbox};
 
 /// The bound sockets; `serve` answers on them. Dropping it removes the socket file.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Admin {
     pub(super) tcp: Option<TcpListener>,
 }
 
+/// Stands before the path in an error.
+const SOCKET_KEY: &str = "admin.socket ";
 const BACKLOG: i32 = 128;
 /// Owner and group may talk to the API; who is in the group may manage the proxy.
 const SOCKET_MODE: u32 = 0o660;
@@ -27,7 +29,7 @@ const SOCKET_MODE: u32 = 0o660;
 impl Admin {
     pub fn bind(config: &config::Admin) -> Result<Self, BindError> {
         let unix = match &config.socket {
-            Some(path) => Some(bind_unix(path).map_err(|reason| BindError { place: format!("admin.socket {}", path.display()), reason })?),
+            Some(path) => Some(bind_unix(path).map_err(|reason| BindError { place: format!("{SOCKET_KEY}{}", path.display()), reason })?),
             None => None,
         };
         let tcp = match config.address {
@@ -144,7 +146,10 @@ impl fmt::Display for BindError {
             Reason::NoDirectory => formatter.write_str("its directory does not exist; create it, or choose another path"),
             Reason::NotASocket => formatter.write_str("there is a file that is not a socket; remove it, or choose another path"),
             Reason::InUse => formatter.write_str("another process listens there; stop it, or choose another path"),
-            Reason::Io(error) => write!(formatter, "cannot listen: {error}"),
+            Reason::Io(error) => {
+                let path = self.place.strip_prefix(SOCKET_KEY).unwrap_or_default();
+                write!(formatter, "cannot listen: {error}{}", sandbox::remedy(Path::new(path), error))
+            }
         }
     }
 }

@@ -22,6 +22,10 @@ pub fn reload(socket: &Path) -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Answer { is_success: false, text }) => {
+            // The proxy has told its own log already; of `systemctl reload`, this output goes to the same journal.
+            if systemd_journal_logger::connected_to_journal() {
+                return ExitCode::from(EXIT_WRONG);
+            }
             let _ = writeln!(io::stderr(), "outrider: not reloaded, the configuration stays as it was:\n{}", text.trim_end());
             ExitCode::from(EXIT_WRONG)
         }
