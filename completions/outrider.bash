@@ -99,14 +99,18 @@ _outrider() {
             return 0
             ;;
         outrider__subcmd__env)
-            opts="-c -h --shell --config --help"
+            opts="-c -h --shell --install --remove --user --root --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --shell)
-                    COMPREPLY=($(compgen -W "sh fish systemd apt dnf pip npm cargo git docker java" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "sh fish systemd apt dnf yum pip npm node cargo git curl wget docker docker-daemon podman java gradle maven ssh chromium firefox" -- "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --config)

@@ -41,13 +41,28 @@ fish\t''
 systemd\t''
 apt\t''
 dnf\t''
+yum\t''
 pip\t''
 npm\t''
+node\t''
 cargo\t''
 git\t''
+curl\t''
+wget\t''
 docker\t''
-java\t''"
+docker-daemon\t''
+podman\t''
+java\t''
+gradle\t''
+maven\t''
+ssh\t''
+chromium\t''
+firefox\t''"
+complete -c outrider -n "__fish_outrider_using_subcommand env" -l root -d 'The machine whose files lie below this directory, such as an image' -r -F
 complete -c outrider -n "__fish_outrider_using_subcommand env" -s c -l config -d 'Configuration file [default: /etc/outrider/outrider.toml if it is there, else the built-in configuration]' -r -F
+complete -c outrider -n "__fish_outrider_using_subcommand env" -l install -d 'Put the lines into the client\'s own file, beside what is there, and show what was changed'
+complete -c outrider -n "__fish_outrider_using_subcommand env" -l remove -d 'Take out of that file what --install put in, and nothing else'
+complete -c outrider -n "__fish_outrider_using_subcommand env" -l user -d 'The settings of this user, even if that is root'
 complete -c outrider -n "__fish_outrider_using_subcommand env" -s h -l help -d 'Print help'
 complete -c outrider -n "__fish_outrider_using_subcommand reload" -l socket -d 'The Unix socket of its admin API' -r -F
 complete -c outrider -n "__fish_outrider_using_subcommand reload" -s c -l config -d 'Configuration file [default: /etc/outrider/outrider.toml if it is there, else the built-in configuration]' -r -F

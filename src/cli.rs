@@ -15,7 +15,7 @@ use crate::config;
 use crate::logging::Levels;
 
 pub use check::check;
-pub use env::Client;
+pub use env::{Client, Scope};
 pub use reload::reload;
 
 /// What to do.
@@ -27,8 +27,8 @@ pub enum Command {
     Check(CheckOptions),
     /// Have the running proxy, whose admin API is at this socket, read its file again.
     Reload(PathBuf),
-    /// Print the lines that point a client at the proxy of this file.
-    Env(Option<PathBuf>, Client),
+    /// Print the lines that point a client at the proxy of this file, or put them where it reads them.
+    Env(Option<PathBuf>, EnvOptions),
 }
 
 /// What `outrider check` is to check, and how.
@@ -52,6 +52,25 @@ pub struct RunOptions {
     /// Serve the admin API on this Unix socket, whatever the configuration says
     #[arg(long, value_name = "PATH", env = ADMIN_SOCKET)]
     pub admin_socket: Option<PathBuf>,
+}
+
+/// Which client, and what to do with its lines.
+#[derive(Debug, Clone, Args)]
+pub struct EnvOptions {
+    /// Who is to be pointed at it
+    #[arg(long, value_name = "CLIENT", default_value = "sh")]
+    pub shell: Client,
+
+    /// Put the lines into the client's own file, beside what is there, and show what was changed
+    #[arg(long)]
+    pub install: bool,
+
+    /// Take out of that file what --install put in, and nothing else
+    #[arg(long, conflicts_with = "install")]
+    pub remove: bool,
+
+    #[command(flatten)]
+    pub scope: Scope,
 }
 
 /// Names the socket for a run and for the commands that talk to it.
@@ -99,11 +118,7 @@ enum Action {
         strict: bool,
     },
     /// Print the lines that point a client at the proxy, such as `eval "$(outrider env)"`
-    Env {
-        /// Who is to be pointed at it
-        #[arg(long, value_name = "CLIENT", default_value = "sh")]
-        shell: Client,
-    },
+    Env(EnvOptions),
     /// Have the running proxy read its file again; returns when that is in force, or says why it is not
     Reload {
         /// The Unix socket of its admin API
@@ -128,16 +143,21 @@ fn parse_from(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) 
     Ok(match arguments.action {
         None => Command::Run(arguments.run),
         Some(Action::Check { file, strict }) => Command::Check(CheckOptions { file: file.or(arguments.run.config), is_strict: strict }),
-        Some(Action::Env { shell }) => Command::Env(arguments.run.config, shell),
+        Some(Action::Env(options)) => Command::Env(arguments.run.config, options),
         Some(Action::Reload { socket }) => Command::Reload(socket),
     })
 }
 
 /// `outrider env`.
-pub fn env(file: Option<PathBuf>, client: Client) -> ExitCode {
+pub fn env(file: Option<PathBuf>, options: &EnvOptions) -> ExitCode {
+    let act = match options {
+        EnvOptions { install: true, .. } => env::install,
+        EnvOptions { remove: true, .. } => env::remove,
+        _ => env::lines,
+    };
     let lines = config::load(file.as_deref())
         .map_err(|report| report.render(io::stderr().is_terminal()))
-        .and_then(|loaded| env::lines(&loaded.config, client).map_err(|error| format!("outrider: {error}\n")));
+        .and_then(|loaded| act(&loaded.config, options.shell, &options.scope).map_err(|error| format!("outrider: {error}\n")));
     match lines {
         Ok(lines) => {
             let _ = io::stdout().write_all(lines.as_bytes());

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     let passed = unsafe { Passed::from_environment() };
     match cli::parse() {
         Command::Check(options) => cli::check(&options),
-        Command::Env(file, client) => cli::env(file, client),
+        Command::Env(file, options) => cli::env(file, &options),
         Command::Reload(socket) => cli::reload(&socket),
         Command::Run(cli::RunOptions { config, log_level, admin_socket }) => {
             server::run(&server::Options { config, log_level, admin_socket, release_memory }, passed)
