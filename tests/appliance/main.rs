@@ -3,6 +3,7 @@
 
 mod daemon;
 mod generated;
+mod journal;
 mod listeners;
 mod manager;
 mod probes;

@@ -47,7 +47,9 @@ impl Machine {
         for variable in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
             command.env_remove(variable).env_remove(variable.to_uppercase());
         }
-        for variable in ["SUDO_USER", "XDG_CONFIG_HOME", "CARGO_HOME", "PIP_INDEX_URL", "PIP_CONFIG_FILE", "DOCKER_CONFIG", "GIT_CONFIG_GLOBAL"] {
+        for variable in
+            ["SUDO_USER", "XDG_CONFIG_HOME", "CARGO_HOME", "PIP_INDEX_URL", "PIP_CONFIG_FILE", "DOCKER_CONFIG", "GIT_CONFIG_GLOBAL"]
+        {
             command.env_remove(variable);
         }
         command.env("HOME", self.home()).env("OUTRIDER_CONFIG", self.path("outrider.toml"));
@@ -140,7 +142,8 @@ fn java() {
     fs::write(machine.path("Ask.java"), program).expect("written");
     machine.asks_the_proxy("java", "--user", "javac", ". ~/.profile; java Ask.java http://java.test/");
     // A mirror, for Maven does not ask over plain http otherwise.
-    let mirror = "<settings>\n<mirrors><mirror><id>m</id><mirrorOf>*</mirrorOf><url>http://maven.test/</url></mirror></mirrors>\n</settings>\n";
+    let mirror =
+        "<settings>\n<mirrors><mirror><id>m</id><mirrorOf>*</mirrorOf><url>http://maven.test/</url></mirror></mirrors>\n</settings>\n";
     fs::create_dir_all(machine.path(".m2")).expect("made");
     fs::write(machine.path(".m2/settings.xml"), mirror).expect("written");
     let script = "mvn --batch-mode -Duser.home=$HOME dependency:get -Dartifact=a:b:1";
