@@ -7,11 +7,12 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 const IDENTIFIER: &str = "outrider-access";
-/// How the path of journald's socket for streams ends.
-const SOCKET: &str = "systemd/journal/stdout";
+/// journald's socket for streams, in `/run/systemd/journal`, or `journal.NAME` where the unit has a LogNamespace=.
+const SOCKET: &str = "stdout";
+const DIRECTORY: &str = "journal";
 /// `info`, as `<priority>` of syslog(3).
 const PRIORITY: u8 = 6;
 
@@ -31,7 +32,10 @@ pub(super) fn stream_beside(output: impl AsFd) -> Option<File> {
 fn journal_of(output: impl AsFd) -> Option<PathBuf> {
     let stream = UnixStream::from(output.as_fd().try_clone_to_owned().ok()?);
     let peer = stream.peer_addr().ok()?;
-    peer.as_pathname().filter(|path| path.ends_with(SOCKET)).map(Path::to_owned)
+    let path = peer.as_pathname()?;
+    let directory = path.parent()?.file_name()?.to_str()?;
+    let is_journal = path.ends_with(SOCKET) && (directory == DIRECTORY || directory.starts_with("journal."));
+    is_journal.then(|| path.to_owned())
 }
 
 /// Identifier, unit (journald knows it), priority, and four switches: priorities in lines, and copies to syslog, the kernel's
@@ -53,7 +57,7 @@ mod tests {
     #[test]
     fn beside_a_stream_to_the_journal_there_is_one_of_our_own() {
         let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join(SOCKET);
+        let path = directory.path().join("journal.other").join(SOCKET);
         std::fs::create_dir_all(path.parent().expect("a directory")).expect("made");
         let journald = UnixListener::bind(&path).expect("bound");
         let output = UnixStream::connect(&path).expect("connected");

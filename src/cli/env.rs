@@ -86,9 +86,9 @@ pub fn lines(config: &Config, client: Client, scope: &Scope) -> Result<String, S
     let heading = match client {
         // These are meant for `eval`, or are a whole file in a language without comments.
         Client::Sh | Client::Fish | Client::Java | Client::Node | Client::Docker | Client::Chromium | Client::Firefox => String::new(),
-        Client::Apt => format!("// {}\n", place::of(client, scope)?.path.display()),
-        Client::Maven => format!("<!-- {}, in <settings> -->\n", place::of(client, scope)?.path.display()),
-        _ => format!("# {}\n", place::of(client, scope)?.path.display()),
+        Client::Apt => format!("// {}\n", place::name(client, scope)),
+        Client::Maven => format!("<!-- {}, in <settings> -->\n", place::name(client, scope)),
+        _ => format!("# {}\n", place::name(client, scope)),
     };
     Ok(heading + &settings.text(client))
 }

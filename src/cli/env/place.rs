@@ -58,7 +58,7 @@ fn files(client: Client) -> Files {
 
 /// The file of `client`: the machine's for root, where there is one, else this user's.
 pub(super) fn of(client: Client, scope: &Scope) -> Result<Place, String> {
-    let is_root = scope.root.is_some() || rustix::process::geteuid().is_root();
+    let is_root = is_root(scope);
     let path = match files(client) {
         (Some(machine), _) if is_root && !scope.user => scope.root.clone().unwrap_or_else(|| "/".into()).join(machine),
         // Other users' lines are told as for root, who has to put them there.
@@ -75,6 +75,18 @@ pub(super) fn of(client: Client, scope: &Scope) -> Result<Place, String> {
         _ => None,
     };
     Ok(Place { path, then })
+}
+
+/// The same for a person, who may be somebody else.
+pub(super) fn name(client: Client, scope: &Scope) -> String {
+    match files(client) {
+        (Some(machine), own) if own.is_none() || is_root(scope) && !scope.user => format!("/{machine}"),
+        (_, own) => format!("~/{}", own.unwrap_or_default()),
+    }
+}
+
+fn is_root(scope: &Scope) -> bool {
+    scope.root.is_some() || rustix::process::geteuid().is_root()
 }
 
 fn home(scope: &Scope, file: &str) -> Result<PathBuf, String> {
