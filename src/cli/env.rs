@@ -98,8 +98,7 @@ pub fn install(config: &Config, client: Client, scope: &Scope) -> Result<String,
     let settings = settings(&Proxy::new(config)?, client);
     let place = place::of(client, scope)?;
     let report = file::change(&place.path, |before| settings.put(client, before))?;
-    let hint = place.then.filter(|_| report.is_change).map(|then| format!("then: {then}\n"));
-    Ok(report.text + &hint.unwrap_or_default())
+    Ok(report.and(place.then.on_install()))
 }
 
 /// Takes out of the client's file what [`install`] put in, and tells what was changed.
@@ -107,8 +106,7 @@ pub fn remove(config: &Config, client: Client, scope: &Scope) -> Result<String, 
     let settings = settings(&Proxy::new(config)?, client);
     let place = place::of(client, scope)?;
     let report = file::change(&place.path, |before| settings.take(client, before))?;
-    let hint = place.then.filter(|_| report.is_change).map(|then| format!("then: {then}\n"));
-    Ok(report.text + &hint.unwrap_or_default())
+    Ok(report.and(place.then.on_remove()))
 }
 
 /// What is to stand in a client's file, in the form of that file.

@@ -11,8 +11,16 @@ const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What became of a file, in lines for a person.
 pub(super) struct Report {
-    pub text: String,
-    pub is_change: bool,
+    text: String,
+    is_change: bool,
+}
+
+impl Report {
+    /// With what is still to do, if anything has changed.
+    pub(super) fn and(self, then: Option<String>) -> String {
+        let then = then.filter(|_| self.is_change).map(|then| format!("then: {then}\n"));
+        self.text + &then.unwrap_or_default()
+    }
 }
 
 /// Gives the file's text to `edit`, and puts what that returns in its place; `None` is no file.

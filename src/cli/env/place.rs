@@ -20,8 +20,29 @@ pub struct Scope {
 #[derive(Debug)]
 pub(super) struct Place {
     pub path: PathBuf,
-    /// What makes a running client read it.
-    pub then: Option<&'static str>,
+    pub then: Then,
+}
+
+/// What is still to do when the file has changed.
+#[derive(Debug)]
+pub(super) enum Then {
+    Nothing,
+    OnInstall(String),
+    Always(&'static str),
+}
+
+impl Then {
+    pub(super) fn on_install(self) -> Option<String> {
+        match self {
+            Then::Nothing => None,
+            Then::OnInstall(text) => Some(text),
+            Then::Always(text) => Some(text.to_owned()),
+        }
+    }
+
+    pub(super) fn on_remove(self) -> Option<String> {
+        if let Then::Always(text) = self { Some(text.to_owned()) } else { None }
+    }
 }
 
 /// Of the machine, below the root directory, and of a user, below the home directory.
@@ -67,12 +88,14 @@ pub(super) fn of(client: Client, scope: &Scope) -> Result<Place, String> {
         _ => return Err("this client has settings for the whole machine only; leave out --user".to_owned()),
     };
     let then = match client {
-        Client::Sh | Client::Java | Client::Node => Some("log in anew; in this shell: eval \"$(outrider env)\", with the same --shell"),
-        Client::Systemd => Some("systemctl daemon-reexec, and restart the services that need the proxy"),
-        Client::DockerDaemon => Some("systemctl daemon-reload && systemctl restart docker"),
-        Client::Gradle => Some("gradle --stop"),
-        Client::Ssh => Some("let CONNECT to port 22 through: [tunnel] ports and a rule with ports = [22] (outrider.toml(5))"),
-        _ => None,
+        Client::Sh | Client::Java | Client::Node => Then::OnInstall(format!("log in anew, or in this shell: . {}", path.display())),
+        Client::Ssh => {
+            Then::OnInstall("let CONNECT to port 22 through: [tunnel] ports and a rule with ports = [22] (outrider.toml(5))".to_owned())
+        }
+        Client::Systemd => Then::Always("systemctl daemon-reexec, and restart the services that need the proxy"),
+        Client::DockerDaemon => Then::Always("systemctl daemon-reload && systemctl restart docker"),
+        Client::Gradle => Then::Always("gradle --stop"),
+        _ => Then::Nothing,
     };
     Ok(Place { path, then })
 }
