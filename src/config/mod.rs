@@ -21,9 +21,10 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use clients::{client_address, client_host};
+pub use clients::{client_address, client_host};
 pub use defaults::own_pseudonym;
 pub use load::{DEFAULT_PATH, EMBEDDED, Loaded, load, load_again, load_with_advice, parse};
-pub use clients::{client_address, client_host};
 pub use report::{Mistake, Report};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -37,7 +37,11 @@ pub const FLAGS: [(&str, &str, &str); 14] = [
     ("UO", "overflow", "a circuit breaker of `[cluster]` or a bound of `[dns]`; `/clusters` of the admin API shows them"),
     ("UPE", "upstream protocol error", "what the origin sent; the reasons are those of DPE, with the status 502"),
     ("UR", "upstream remote reset", "the origin, or something on the way to it, reset the connection"),
-    ("UT", "upstream request timeout", "the origin did not answer within `request_timeout` or `per_try_timeout`"),
+    (
+        "UT",
+        "upstream request timeout",
+        "the origin did not answer within a limit of `[cluster]`: `request_timeout`, `response_headers_timeout`, `per_try_timeout`",
+    ),
 ];
 
 /// A name and flag that no fault has.
@@ -101,6 +105,7 @@ fn faults() -> Vec<Fault> {
         Fault::TooManyInterimResponses,
         Fault::UnexpectedUpgrade,
         Fault::ResponseTimeout,
+        Fault::ResponseHeadTimeout,
         Fault::PerTryTimeout,
         Fault::StreamIdle,
         Fault::MaxDuration,
@@ -134,7 +139,7 @@ mod tests {
     #[test]
     fn every_fault_is_in_the_list() {
         let listed: HashSet<_> = faults().iter().map(std::mem::discriminant).collect();
-        const VARIANTS: usize = 22;
+        const VARIANTS: usize = 23;
         let count = |fault: &Fault| match fault {
             Fault::Request(_) | Fault::Loop | Fault::HeadTimeout | Fault::BodyTimeout | Fault::ClientGone | Fault::NotAProxyRequest => {
                 VARIANTS
@@ -142,7 +147,7 @@ mod tests {
             Fault::Denied | Fault::AddressDenied { .. } | Fault::Dns(_) | Fault::ConnectFailed { .. } | Fault::ConnectTimeout => VARIANTS,
             Fault::UpstreamClosed | Fault::UpstreamReset(_) | Fault::Response(_) | Fault::TooManyInterimResponses => VARIANTS,
             Fault::UnexpectedUpgrade | Fault::ResponseTimeout | Fault::PerTryTimeout | Fault::StreamIdle | Fault::MaxDuration => VARIANTS,
-            Fault::Overflow(_) | Fault::DrainTimeout => VARIANTS,
+            Fault::Overflow(_) | Fault::DrainTimeout | Fault::ResponseHeadTimeout => VARIANTS,
         };
         assert_eq!(listed.len(), count(&Fault::Loop));
     }
