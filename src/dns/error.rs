@@ -31,7 +31,7 @@ pub enum Error {
 
 impl Error {
     /// For the documents.
-    pub const ALL: [Error; 10] = [
+    pub const ALL: [Error; 11] = [
         Error::NotFound,
         Error::NoAddresses,
         Error::ServerFailure,
@@ -41,6 +41,7 @@ impl Error {
         Error::NotConfigured,
         Error::Overflow,
         Error::PendingOverflow,
+        Error::ClientOverflow,
         Error::Stopped,
     ];
 

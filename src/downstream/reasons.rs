@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::LazyLock;
 
 use super::fault::Fault;
+use crate::clients::Share;
 use crate::cluster::{Breaker, Class};
 use crate::codec::Refusal;
 use crate::dns;
@@ -114,6 +115,7 @@ fn faults() -> Vec<Fault> {
     all.extend(Refusal::ALL.iter().copied().map(Fault::Request));
     all.extend(dns::Error::ALL.map(Fault::Dns));
     all.extend(Breaker::ALL.map(Fault::Overflow));
+    all.extend([Share::Tunnels, Share::Destinations, Share::LookUps].map(Fault::ClientOverflow));
     all
 }
 
@@ -139,7 +141,7 @@ mod tests {
     #[test]
     fn every_fault_is_in_the_list() {
         let listed: HashSet<_> = faults().iter().map(std::mem::discriminant).collect();
-        const VARIANTS: usize = 23;
+        const VARIANTS: usize = 24;
         let count = |fault: &Fault| match fault {
             Fault::Request(_) | Fault::Loop | Fault::HeadTimeout | Fault::BodyTimeout | Fault::ClientGone | Fault::NotAProxyRequest => {
                 VARIANTS
@@ -147,7 +149,7 @@ mod tests {
             Fault::Denied | Fault::AddressDenied { .. } | Fault::Dns(_) | Fault::ConnectFailed { .. } | Fault::ConnectTimeout => VARIANTS,
             Fault::UpstreamClosed | Fault::UpstreamReset(_) | Fault::Response(_) | Fault::TooManyInterimResponses => VARIANTS,
             Fault::UnexpectedUpgrade | Fault::ResponseTimeout | Fault::PerTryTimeout | Fault::StreamIdle | Fault::MaxDuration => VARIANTS,
-            Fault::Overflow(_) | Fault::DrainTimeout | Fault::ResponseHeadTimeout => VARIANTS,
+            Fault::Overflow(_) | Fault::ClientOverflow(_) | Fault::DrainTimeout | Fault::ResponseHeadTimeout => VARIANTS,
         };
         assert_eq!(listed.len(), count(&Fault::Loop));
     }
