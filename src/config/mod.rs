@@ -22,7 +22,6 @@ mod table;
 mod tests;
 
 pub use clients::{client_address, client_host};
-pub use clients::{client_address, client_host};
 pub use defaults::own_pseudonym;
 pub use load::{DEFAULT_PATH, EMBEDDED, Loaded, load, load_again, load_with_advice, parse};
 pub use report::{Mistake, Report};
