@@ -33,10 +33,6 @@ pub(super) struct Answer<'a> {
     pub head_timeout: Duration,
     /// When the first byte of the head that is being read came.
     pub head_began: Cell<Option<Instant>>,
-    /// No first byte by then ends this try.
-    pub try_ends: Option<Instant>,
-    /// Whether that comes before the other limits.
-    pub try_ends_first: Cell<bool>,
     pub asked: Asked,
     /// Whether the whole request is out; until then neither connection may be used again.
     pub uploaded: &'a Cell<bool>,
@@ -149,32 +145,21 @@ impl Answer<'_> {
 
     /// Sets how long to wait for the answer, which interim responses do not make longer.
     pub fn set_patience(&self) {
-        self.try_ends_first.set(false);
-        if let Some(began) = self.head_began.get() {
-            return self.deadline.set(self.idle_timeout.min((began + self.head_timeout).saturating_duration_since(coarse_now())));
-        }
         let mut wait = self.idle_timeout;
-        if self.request_timeout.is_some() || self.try_ends.is_some() {
+        if let Some(began) = self.head_began.get() {
+            wait = wait.min((began + self.head_timeout).saturating_duration_since(coarse_now()));
+        } else if let Some(timeout) = self.request_timeout.filter(|_| self.uploaded.get()) {
             let now = Instant::now();
-            if let Some(timeout) = self.request_timeout.filter(|_| self.uploaded.get()) {
-                let ended = self.request_ended.get().unwrap_or(now);
-                self.request_ended.set(Some(ended));
-                wait = wait.min((ended + timeout).saturating_duration_since(now));
-            }
-            let left = self.try_ends.filter(|_| self.first_byte.get().is_none()).map(|end| end.saturating_duration_since(now));
-            self.try_ends_first.set(left.is_some_and(|left| left < wait));
-            wait = left.unwrap_or(wait).min(wait);
+            let ended = self.request_ended.get().unwrap_or(now);
+            self.request_ended.set(Some(ended));
+            wait = wait.min((ended + timeout).saturating_duration_since(now));
         }
         self.deadline.set(wait);
     }
 
     /// What it means that the answer did not come.
     fn impatience(&self) -> Fault {
-        match self.head_began.get() {
-            Some(_) => Fault::ResponseHeadTimeout,
-            None if self.try_ends_first.get() => Fault::PerTryTimeout,
-            None => Fault::ResponseTimeout,
-        }
+        if self.head_began.get().is_some() { Fault::ResponseHeadTimeout } else { Fault::ResponseTimeout }
     }
 
     /// Reads one head and writes its successor into `out`, without waiting.

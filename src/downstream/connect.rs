@@ -35,10 +35,11 @@ impl Exchange<'_> {
     }
 
     async fn open_tunnel(&mut self, cluster: &Rc<Cluster>) -> Result<UpstreamConnection, Fault> {
+        let idle_timeout = cluster.options().stream_idle_timeout;
         let upstream = self.connect_upstream(cluster, Want::New).await?;
         self.record.upstream_is_ready(upstream.stream.as_raw_fd());
         const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
-        self.connection.deadline.set(cluster.options().stream_idle_timeout);
+        self.connection.deadline.set(idle_timeout);
         let mut slices = [std::io::IoSlice::new(ESTABLISHED)];
         match self.connection.deadline.limit(write_all(&self.connection.stream, &mut slices)).await {
             Some(Ok(())) => {

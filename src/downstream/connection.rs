@@ -14,6 +14,7 @@ use super::io::{end_write_half, fill, poll_fill};
 use super::stream::exchange;
 use super::{Context, Listener};
 use crate::clients::Client;
+use crate::config::Http1;
 use crate::drain::Cohort;
 use crate::event_loop::{Buffer, Deadline, coarse_now, spend};
 use crate::probes;
@@ -154,10 +155,7 @@ impl Connection {
     /// Waits for the first bytes of a request, holding nothing, and reads them. (A new socket passes for
     /// readable until it was tried once, so readiness alone would not do.)
     async fn expect_request(&mut self, bytes: &mut Option<Buffer>) -> Waited {
-        let idle_timeout = self.listener.http1.borrow().idle_timeout;
-        let idle_timeout = if self.requests == 0 { idle_timeout.min(self.listener.first_byte_timeout.get()) } else { idle_timeout };
-        let left = self.expires().map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
-        self.deadline.set(idle_timeout.min(left));
+        self.deadline.set(self.patience());
         let mut draining = false;
         std::future::poll_fn(|context| {
             if let Poll::Ready(read) = poll_fill(&self.stream, bytes, &self.context.event_loop.buffers, context) {
@@ -170,6 +168,16 @@ impl Connection {
             self.deadline.poll_passed(context).map(|()| if draining { Waited::Draining } else { Waited::TimedOut })
         })
         .await
+    }
+
+    /// How long to wait for the next request.
+    fn patience(&self) -> Duration {
+        let options = self.listener.http1.borrow();
+        let wait = match self.requests {
+            0 => options.idle_timeout.min(self.listener.first_byte_timeout.get()),
+            _ => options.idle_timeout,
+        };
+        self.expires(&options).map_or(wait, |at| wait.min(at.saturating_duration_since(Instant::now())))
     }
 
     /// Ends our side and reads on for a while.
@@ -194,17 +202,16 @@ impl Connection {
         let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 
-    /// Whether the next request may still come on this connection.
-    pub fn may_go_on(&self) -> bool {
-        let http1 = self.listener.http1.borrow();
+    /// Whether the next request may still come on this connection, by the options of the exchange before it.
+    pub fn may_go_on(&self, options: &Http1) -> bool {
         !self.context.drain.has_begun()
-            && http1.max_requests_per_connection.is_none_or(|max| self.requests < max)
-            && self.expires().is_none_or(|at| Instant::now() < at)
+            && options.max_requests_per_connection.is_none_or(|max| self.requests < max)
+            && self.expires(options).is_none_or(|at| Instant::now() < at)
     }
 
     /// When `max_connection_duration` has passed.
-    pub fn expires(&self) -> Option<Instant> {
-        self.listener.http1.borrow().max_connection_duration.map(|max| self.opened + max)
+    pub fn expires(&self, options: &Http1) -> Option<Instant> {
+        options.max_connection_duration.map(|max| self.opened + max)
     }
 }
 

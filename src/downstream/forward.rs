@@ -18,7 +18,7 @@ use super::retry::{Failure, Tries};
 use super::stream::{Exchange, Forward, Position, consume};
 use crate::cluster::{Cluster, RequestPermit, Want};
 use crate::codec::framing::Framing;
-use crate::event_loop::coarse_now;
+use crate::event_loop::{Deadline, coarse_now};
 use crate::upstream::{UpstreamConnection, count};
 
 /// A whole body up to this size that came with its head leaves with it, in one write.
@@ -40,7 +40,7 @@ impl Exchange<'_> {
     async fn try_forward(&mut self, forward: &mut Forward) -> Result<(Answered, UpstreamConnection, RequestPermit), Fault> {
         let permit = forward.cluster.admit_request()?;
         self.take_body_at_hand(forward);
-        let (answered, upstream) = match forward.cluster.options().max_stream_duration {
+        let (answered, upstream) = match forward.options.max_stream_duration {
             None => self.try_until_answered(forward).await?,
             Some(limit) => {
                 let end = tokio::time::Instant::from_std(self.record.started + limit);
@@ -66,7 +66,8 @@ impl Exchange<'_> {
             };
             upstream = None;
             let repeatable = forward.may_repeat() && self.record.first_byte.get().is_none();
-            match tries.after(&Failure { fault: &fault, reused: self.record.reused, repeatable }, &forward.cluster)? {
+            let failure = Failure { fault: &fault, reused: self.record.reused, repeatable };
+            match tries.after(&failure, &forward.cluster, &forward.options)? {
                 None => return Err(fault),
                 Some(wait) if wait.is_zero() => {}
                 Some(wait) => tokio::time::sleep(wait).await,
@@ -130,8 +131,9 @@ impl Exchange<'_> {
         let context = &*self.context;
         let cluster = &forward.cluster;
         count!(cluster.counts(), upstream_rq_total);
-        let cluster_options = cluster.options();
-        let expires = self.connection.expires();
+        let cluster_options = &forward.options;
+        let expires = self.connection.expires(&self.options);
+        let try_ends = cluster_options.per_try_timeout.map(|limit| context.event_loop.deadlines.passes_after(limit));
         let deadline = &self.connection.deadline;
         let client = &self.connection.stream;
         let upstream = &upstream.stream;
@@ -145,8 +147,6 @@ impl Exchange<'_> {
             request_ended: Cell::new(None),
             head_timeout: cluster_options.response_headers_timeout,
             head_began: Cell::new(None),
-            try_ends: cluster_options.per_try_timeout.map(|limit| Instant::now() + limit),
-            try_ends_first: Cell::new(false),
             asked: Asked { kind: forward.kind, to: self.to, upgrade: forward.upgrade, expires },
             uploaded: &uploaded,
             began: &self.began,
@@ -156,16 +156,17 @@ impl Exchange<'_> {
             heads_sent: &self.record.heads_sent,
         };
         deadline.set(cluster_options.stream_idle_timeout);
-        let result = if uploaded.get() {
-            match deadline.limit(write_all(upstream, &mut [std::io::IoSlice::new(&self.out)])).await {
-                None => Err(Fault::StreamIdle),
-                Some(Err(error)) => Err(Fault::UpstreamReset(error)),
-                Some(Ok(())) => {
-                    let answered = std::pin::pin!(answer.run(upstream, client));
-                    unless_reset(answered, client).await
-                }
+        let sending = async {
+            if uploaded.get() {
+                return match deadline.limit(write_all(upstream, &mut [std::io::IoSlice::new(&self.out)])).await {
+                    None => Err(Fault::StreamIdle),
+                    Some(Err(error)) => Err(Fault::UpstreamReset(error)),
+                    Some(Ok(())) => {
+                        let answered = std::pin::pin!(answer.run(upstream, client));
+                        unless_reset(answered, client).await
+                    }
+                };
             }
-        } else {
             let body = Body::new(forward.framing, forward.framing, self.options.max_request_headers, false, &self.options);
             let relay = Relay {
                 event_loop: &context.event_loop,
@@ -177,13 +178,17 @@ impl Exchange<'_> {
             // From its first byte on, only the end of the upload says where the next request begins.
             self.position.set(Position::Unknown);
             let upload = body.relay(client, upstream, &self.out, &mut self.buffer, &relay);
-            let answered = answer.run(upstream, client);
             let sent = || {
                 uploaded.set(true);
                 self.position.set(Position::AfterBody);
                 answer.set_patience();
             };
-            Box::pin(both_ways(upload, answered, sent)).await
+            Box::pin(both_ways(upload, answer.run(upstream, client), sent)).await
+        };
+        let mut sending = std::pin::pin!(sending);
+        let result = match &try_ends {
+            None => sending.await,
+            Some(end) => unless_passed(sending.as_mut(), end, &answer.first_byte).await,
         };
         let (first_byte, status) = (answer.first_byte.get(), answer.status.get());
         self.record.first_byte = first_byte.map(|at| at.duration_since(self.record.started)).into();
@@ -244,6 +249,19 @@ async fn both_ways(
             }
         }
         answered.as_mut().poll(task)
+    })
+    .await
+}
+
+/// Runs a try, but ends it when its first byte of an answer has not come by `end`, whatever the client goes on sending.
+async fn unless_passed<T>(
+    mut sending: Pin<&mut impl Future<Output = Result<T, Fault>>>,
+    end: &Deadline,
+    first_byte: &Cell<Option<Instant>>,
+) -> Result<T, Fault> {
+    std::future::poll_fn(|task| match sending.as_mut().poll(task) {
+        Poll::Pending if first_byte.get().is_none() => end.poll_passed(task).map(|()| Err(Fault::PerTryTimeout)),
+        polled => polled,
     })
     .await
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::fault::Fault;
 use crate::cluster::{Cluster, RetryPermit};
+use crate::config::ClusterOptions;
 use crate::upstream::{back_off, count};
 
 /// The tries of one request.
@@ -31,8 +32,7 @@ impl Tries {
     ///
     /// # Errors
     /// When there should be one, and too many retries run already.
-    pub fn after(&mut self, failure: &Failure<'_>, cluster: &Cluster) -> Result<Option<Duration>, Fault> {
-        let options = cluster.options();
+    pub fn after(&mut self, failure: &Failure<'_>, cluster: &Cluster, options: &ClusterOptions) -> Result<Option<Duration>, Fault> {
         let counts = cluster.counts();
         if matches!(failure.fault, Fault::PerTryTimeout) {
             counts.cluster.upstream_rq_per_try_timeout.increment();

@@ -21,7 +21,7 @@ use crate::codec::head::{HeadScanner, skip_empty_lines};
 use crate::codec::request::Request;
 use crate::codec::response::RequestKind;
 use crate::codec::target::{AbsoluteTarget, Target, without_userinfo};
-use crate::config::Http1;
+use crate::config::{ClusterOptions, Http1};
 use crate::event_loop::{Buffer, ScratchVec};
 use crate::filter::policy::{Ask, DEFAULT};
 use crate::probes;
@@ -70,6 +70,8 @@ pub(super) enum Position {
 /// What forwarding must know of a request once its head is gone.
 pub(super) struct Forward {
     pub cluster: Rc<Cluster>,
+    /// The cluster's as they were when the exchange began: a reload in its course does not change half of it.
+    pub options: Rc<ClusterOptions>,
     pub framing: Framing,
     pub kind: RequestKind,
     /// May be sent again (RFC 9110 section 9.2.2).
@@ -200,7 +202,7 @@ impl<'c> Exchange<'c> {
                     && let Some((framing, keeps_alive)) = Request::framing(head, &options, &mut fields)
                 {
                     self.position.set(Position::BeforeBody(framing));
-                    self.to.keeps_alive = keeps_alive && self.connection.may_go_on();
+                    self.to.keeps_alive = keeps_alive && self.connection.may_go_on(&options);
                 }
                 return Err(Fault::Request(refusal));
             }
@@ -213,7 +215,7 @@ impl<'c> Exchange<'c> {
         self.to = To {
             minor_version: request.minor_version,
             is_head: request.method == b"HEAD",
-            keeps_alive: request.keeps_alive() && self.connection.may_go_on(),
+            keeps_alive: request.keeps_alive() && self.connection.may_go_on(&options),
         };
         self.position.set(Position::BeforeBody(request.framing));
         self.decide(&request)
@@ -256,6 +258,7 @@ impl<'c> Exchange<'c> {
         let cluster = self.choose_cluster(&target.authority)?;
         request.write_forwarded(target, &self.options, &mut self.out);
         Ok(Plan::Forward(Forward {
+            options: cluster.options(),
             cluster,
             framing: request.framing,
             kind: if self.to.is_head { RequestKind::Head } else { RequestKind::Other },

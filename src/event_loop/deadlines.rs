@@ -77,6 +77,13 @@ impl Deadlines {
         Deadline { table: table.clone(), slot }
     }
 
+    /// A deadline of its own that passes `after` now.
+    pub fn passes_after(&self, after: Duration) -> Deadline {
+        let deadline = self.register();
+        deadline.set(after);
+        deadline
+    }
+
     /// Wakes whoever waits here, whatever its deadline: something else of interest has changed.
     pub fn wake_all(&self) {
         for slot in self.0.slots.borrow().iter() {

@@ -299,7 +299,10 @@ fn a_file_that_is_a_pipe_is_read_once() {
     daemon.signal(Signal::HUP);
     manager.wait_for("RELOADING=1");
     let status = manager.wait_for("READY=1");
-    assert!(status.contains("configuration not reloaded: ") && status.contains("outrider.toml: cannot read the file: it is a pipe"), "{status}");
+    assert!(
+        status.contains("configuration not reloaded: ") && status.contains("outrider.toml: cannot read the file: it is a pipe"),
+        "{status}"
+    );
     expect_service(address);
     daemon.signal(Signal::TERM);
     assert!(daemon.end().0.success());

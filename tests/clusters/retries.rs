@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use crate::kit::{Proxy, Script, ScriptedOrigin};
+use crate::kit::{Origin, Proxy, Script, ScriptedOrigin};
 use crate::{OK, fetch, reason_of, shown};
 
 fn proxy(cluster: &str) -> Proxy {
@@ -10,6 +10,25 @@ fn proxy(cluster: &str) -> Proxy {
 /// A free port that nobody listens on, until somebody does.
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
+
+/// Whatever the client goes on sending.
+#[test]
+fn a_try_that_is_still_sending_ends_in_time() {
+    let proxy = proxy("per_try_timeout = \"200ms\"");
+    let origin = Origin::listen();
+    let mut client = proxy.client();
+    client.send(format!("POST http://{0}/ HTTP/1.1\r\nHost: {0}\r\nContent-Length: 1000000\r\n\r\n", origin.authority()));
+    let mut upstream = origin.accept();
+    upstream.expect_head();
+    while client.peek().0.is_empty() {
+        client.send_if_open("x");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let reply = client.expect_response();
+    assert_eq!(reply.head.status(), 504, "{:?}", reply.head);
+    assert!(reply.head.start_line().contains("per_try_timeout"), "{:?}", reply.head);
+    assert!(reply.head.lists("connection", "close"), "nobody knows where its next request begins: {:?}", reply.head);
 }
 
 #[test]
