@@ -26,7 +26,7 @@ const SLICES: usize = 16;
 /// Chunks with less data than this are moved together: copying it costs less than a slice.
 const SMALL_CHUNK: usize = 512;
 /// What a lap of a body takes of its task's turn, besides what its chunks take ([`spend`]).
-const LAP: u32 = 16;
+const LAP: u32 = 32;
 /// Steps of the chunked decoder for one unit more.
 const STEPS_PER_UNIT: u32 = 64;
 /// A sink that has so many bytes yet to acknowledge is not waiting for larger pieces.

@@ -25,9 +25,9 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 /// What a read of that takes of the task's turn ([`spend`]).
-const LINGER_LAP: u32 = 16;
+const LINGER_LAP: u32 = 32;
 /// What a request takes of it that came before the one before it was answered.
-const PIPELINED_REQUEST: u32 = 8;
+const PIPELINED_REQUEST: u32 = 32;
 
 /// When a drain begins, a request may be on its way; a connection that stays silent for so long has none.
 const LAST_REQUEST: Duration = Duration::from_millis(500);

@@ -16,6 +16,7 @@ use super::BACKLOG;
 use crate::clients::ClientKey;
 use crate::config::TcpOptions;
 use crate::downstream::{Context, Listener, Place, serve};
+use crate::event_loop::spend;
 use crate::upstream;
 
 /// Pause after an error that the next accept would meet again, such as a lack of descriptors.
@@ -104,12 +105,18 @@ impl Acceptor {
     }
 }
 
+/// What a connection takes of this task's turn ([`spend`]): eight begin before others go on.
+const ACCEPTED: u32 = 16;
+
 /// Accepts until the task is ended.
 pub async fn accept(acceptor: Rc<Acceptor>) {
     let mut told: Option<Instant> = None;
     loop {
         match acceptor.socket.accept().await {
-            Ok((stream, client)) => acceptor.admit(stream, client),
+            Ok((stream, client)) => {
+                acceptor.admit(stream, client);
+                spend(ACCEPTED).await;
+            }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 if told.is_none_or(|told| told.elapsed() > SILENCE) {

@@ -109,6 +109,10 @@ pub(super) struct Worker {
     pub thread: JoinHandle<()>,
 }
 
+/// Tasks that run before the loop looks again for what is ready: half of tokio's number, since a task here may be a new
+/// connection with all that it takes to make one to its origin.
+const EVENT_INTERVAL: u32 = 31;
+
 /// Starts a worker's thread.
 pub(super) fn start(parts: Parts) -> io::Result<Worker> {
     let (commands, receiver) = mpsc::unbounded_channel();
@@ -126,7 +130,7 @@ fn run(parts: Parts, commands: mpsc::UnboundedReceiver<Command>) {
         }
     }
     let mut builder = Builder::new_current_thread();
-    builder.enable_all();
+    builder.enable_all().event_interval(EVENT_INTERVAL);
     parts.pulse.instrument(&mut builder);
     match builder.build_local(LocalOptions::default()) {
         Ok(runtime) => runtime.block_on(work(parts, commands)),
