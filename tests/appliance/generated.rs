@@ -161,6 +161,7 @@ fn recipes_run() {
     use std::io::Write;
     use std::process::{Command, Stdio};
     if Command::new("jq").arg("--version").output().is_err() {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "jq is not installed, and CI has to test with it");
         println!("NOT RUN: there is no jq");
         return;
     }
