@@ -5,94 +5,14 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import threading
 import time
 
+import surroundings
 from load import BODY, Load, Origin, once
+from machine import CONFIG, Steps, connects, edit, expect, is_active, listen_on, pid, recipe, replace, run, show, under_load, wait
 
-CONFIG = "/etc/outrider/outrider.toml"
-FAILED = []
-
-
-def run(command, expect=0):
-    result = subprocess.run(command, shell=True, capture_output=True, text=True)
-    output = result.stdout + result.stderr
-    if expect is not None and (result.returncode == 0) != (expect == 0):
-        raise AssertionError(f"`{command}` exited with {result.returncode}:\n{output}")
-    return output
-
-
-def show(name):
-    return run(f"systemctl show --value --property={name} outrider").strip()
-
-
-def pid():
-    return int(show("MainPID"))
-
-
-def edit(change):
-    with open(CONFIG) as file:
-        text = file.read()
-    with open(CONFIG, "w") as file:
-        file.write(change(text))
-
-
-def replace(old, new):
-    def change(text):
-        assert old in text, f"no {old!r} in the file"
-        return text.replace(old, new)
-
-    edit(change)
-
-
-def wait(what, condition, seconds=20):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"never happened: {what}")
-
-
-def is_active():
-    return run("systemctl is-active outrider", expect=None).strip() == "active"
-
-
-def connects(port):
-    try:
-        socket.create_connection(("127.0.0.1", port), 5).close()
-        return True
-    except ConnectionRefusedError:
-        return False
-
-
-def expect(condition, what):
-    assert condition, what
-
-
-def recipe(title):
-    """Pastes the lines that the document has under a title."""
-    section = open("/tests/install.md").read().split(f"\n## {title}\n")[1].split("\n## ")[0]
-    lines = [line.removeprefix("    ") for line in section.splitlines() if line.startswith("    ")]
-    expect(lines, f"no recipe {title!r}")
-    return run("set -e\n" + "\n".join(lines))
-
-
-def under_load(act):
-    with Load() as load:
-        act()
-    figures = load.figures()
-    expect(not load.failures, figures)
-    return figures
-
-
-STEPS = []
-
-
-def step(function):
-    STEPS.append(function)
-    return function
+step = Steps()
 
 
 @step
@@ -168,11 +88,6 @@ def a_reload_adds_and_removes_listeners_in_mid_download():
     expect(answers and answers[0][:2] == (200, 30 * len(BODY)), f"the download: {answers}")
 
 
-def listen_on(*addresses):
-    lines = ", ".join(f'"{address}"' for address in addresses)
-    edit(lambda text: re.sub(r"\naddresses = \[.*\]", f"\naddresses = [{lines}]", text, count=1))
-
-
 CHANGES = [
     ["0.0.0.0:3128"], ["127.0.0.1:3128"], ["[::]:3128"], ["127.0.0.1:3128", "0.0.0.0:3128"], ["[::]:3128", "0.0.0.0:3128", "127.0.0.1:3129"],
     ["127.0.0.1:3128", "[::1]:3128"],
@@ -222,6 +137,7 @@ def a_taken_address_is_told_and_not_tried_again():
         time.sleep(1.5)
         expect(run("systemctl is-failed outrider", expect=None).strip() == "failed", "not at rest")
         expect(show("NRestarts") == "0", f"tried again {show('NRestarts')} times")
+        expect(show("ExecMainStatus") == "2", f"exit code {show('ExecMainStatus')}")
         expect("127.0.0.1:3128" in show("StatusText") and "stop it" in show("StatusText"), show("StatusText"))
     run("systemctl start outrider")
     expect(once()[0] == 200, "does not serve")
@@ -404,6 +320,9 @@ def the_journal_has_fields():
     return f"{len(own)} entries"
 
 
+step.extend(surroundings.step)
+
+
 @step
 def a_log_file_is_rotated():
     replace('#path = "-"', 'path = "/var/log/outrider/access.log"')
@@ -489,6 +408,7 @@ def an_installation_with_the_port_taken_says_what_to_do():
 
 @step
 def purge_leaves_nothing():
+    run("systemctl enable outrider.socket")
     run("apt-get purge --yes outrider")
     left = run("find / -xdev \\( -path /proc -o -path /sys -o -path /tests -o -path /packages -o -path /results -o -path /var/cache "
                "-o -path /var/log/apt -o -path /var/log/journal -o -path /run/log \\) -prune -o -name '*outrider*' -print 2>/dev/null", expect=None)
@@ -497,21 +417,29 @@ def purge_leaves_nothing():
     expect("outrider" not in run("getent passwd; getent group"), "the user is there")
 
 
+def configuration():
+    return open(CONFIG).read() if os.path.exists(CONFIG) else None
+
+
 def main():
+    failed = []
     Origin()
-    for function in STEPS:
+    for function in step:
         name = function.__name__.replace("_", " ")
+        before = configuration()
         try:
             result = function()
             print(f"ok     {name}" + (f": {result}" if result else ""))
         except Exception as error:
-            FAILED.append(name)
+            failed.append(name)
             print(f"NOT OK {name}: {type(error).__name__}: {error}")
             print("".join(f"       | {line}\n" for line in run("journalctl --unit outrider --no-pager --lines 12 --output cat", expect=None).splitlines()), end="")
-            if not is_active():
-                run("systemctl reset-failed outrider; systemctl start outrider", expect=None)
+            # A step that stopped halfway is not to fail those after it.
+            if None not in (before, configuration()):
+                edit(lambda _: before)
+            run("systemctl daemon-reload; systemctl reset-failed outrider; systemctl restart outrider", expect=None)
     print("all done")
-    raise SystemExit(1 if FAILED else 0)
+    raise SystemExit(1 if failed else 0)
 
 
 main()
