@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 
-from load import once
+from load import PROXY, once, request
 from machine import Steps, expect, is_active, listen_on, pid, replace, run, show, wait
 
 step = Steps()
@@ -59,6 +59,22 @@ def the_access_log_is_apart_from_the_service_log():
     units = {json.loads(line)["_SYSTEMD_UNIT"] for line in run(f"{ACCESS_LOG} --output json").splitlines()}
     expect(units == {"outrider.service"}, f"{units}")
     return f"{len(lines)} lines, and {len(service)}"
+
+
+@step
+def no_line_of_a_busy_time_is_left_out():
+    # The journal's limit, so low that few requests reach it.
+    os.makedirs("/etc/systemd/journald.conf.d")
+    with open("/etc/systemd/journald.conf.d/limit.conf", "w") as file:
+        file.write("[Journal]\nRateLimitIntervalSec=60s\nRateLimitBurst=10\n")
+    run("systemctl restart systemd-journald")
+    with socket.create_connection(PROXY, 30) as client:
+        for _ in range(500):
+            request(client, "/busy", close=False)
+    wait("every line", lambda: run(ACCESS_LOG).count("8000/busy") == 500)
+    os.remove("/etc/systemd/journald.conf.d/limit.conf")
+    os.rmdir("/etc/systemd/journald.conf.d")
+    run("systemctl restart systemd-journald")
 
 
 @step
