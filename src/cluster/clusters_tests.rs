@@ -16,7 +16,7 @@ impl Process {
         let mut config = Config::default();
         config.dns.max_hosts = max_hosts;
         config.dns.max_hosts_per_client = usize::MAX;
-        let (dns, _driver) = dns::Directory::new(&config.dns);
+        let (dns, _driver) = dns::Driver::new(&config.dns);
         let clients = Clients::new();
         let client = clients.connect(ClientKey::V4([192, 0, 2, 1].into()), 1).unwrap();
         Process { directory: Directory::new(workers, &config), dns, config, client, clients }

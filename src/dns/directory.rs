@@ -3,7 +3,6 @@
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -12,7 +11,6 @@ use hashbrown::HashTable;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use super::driver::Driver;
 use super::host::{Common, Host};
 use super::{DnsStats, Error};
 use crate::codec::authority::Name;
@@ -45,27 +43,10 @@ pub struct HostView {
     pub preresolved: bool,
 }
 
-/// Where the system keeps what it knows of names; tests have their own.
-pub(super) struct Paths {
-    pub(super) resolv_conf: PathBuf,
-    pub(super) hosts: PathBuf,
-}
-
 impl Directory {
-    /// The driver does the work; run it on the main thread's runtime. Nothing is read or opened before it runs.
-    pub fn new(config: &config::Dns) -> (Arc<Directory>, Driver) {
-        Directory::with_paths(config, Paths { resolv_conf: "/etc/resolv.conf".into(), hosts: "/etc/hosts".into() })
-    }
-
-    pub(super) fn with_paths(config: &config::Dns, paths: Paths) -> (Arc<Directory>, Driver) {
-        let (requests, received) = mpsc::unbounded_channel();
-        let directory = Arc::new(Directory {
-            common: Arc::new(Common::new(config.clone(), requests)),
-            table: Mutex::default(),
-            changed: Notify::new(),
-        });
-        let driver = Driver::new(directory.clone(), received, paths);
-        (directory, driver)
+    /// Look-ups are asked for through `requests`.
+    pub(super) fn new(config: &config::Dns, requests: mpsc::UnboundedSender<Arc<Host>>) -> Directory {
+        Directory { common: Arc::new(Common::new(config.clone(), requests)), table: Mutex::default(), changed: Notify::new() }
     }
 
     /// The shared entry of a name, made when missing. At `max_hosts`, one that nobody holds and nobody

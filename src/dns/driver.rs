@@ -10,11 +10,12 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::Error;
-use super::directory::{Directory, Paths};
+use super::directory::Directory;
 use super::entry::{Replies, State};
 use super::host::Host;
-use super::resolver::Resolver;
+use super::resolver::{Paths, Resolver};
 use crate::codec::authority;
+use crate::config;
 
 /// Makes the look-ups that hosts ask for. When it is dropped, all who wait are told so.
 pub struct Driver {
@@ -41,9 +42,18 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 const SWEEP_PART: usize = 256;
 
 impl Driver {
-    pub(super) fn new(directory: Arc<Directory>, requests: mpsc::UnboundedReceiver<Arc<Host>>, paths: Paths) -> Driver {
+    /// Makes a directory and what works for it; run the driver on the main thread's runtime. Nothing is read or opened before
+    /// it runs.
+    pub fn new(config: &config::Dns) -> (Arc<Directory>, Driver) {
+        Driver::with_paths(config, Paths { resolv_conf: "/etc/resolv.conf".into(), hosts: "/etc/hosts".into() })
+    }
+
+    pub(super) fn with_paths(config: &config::Dns, paths: Paths) -> (Arc<Directory>, Driver) {
+        let (sender, requests) = mpsc::unbounded_channel();
+        let directory = Arc::new(Directory::new(config, sender));
         let resolver = Arc::new(Resolver::new(directory.common.clone(), paths));
-        Driver { directory, requests, resolver, look_ups: JoinSet::new(), next_sweep: None }
+        let driver = Driver { directory: directory.clone(), requests, resolver, look_ups: JoinSet::new(), next_sweep: None };
+        (directory, driver)
     }
 
     /// Runs for as long as it is polled.

@@ -1,6 +1,7 @@
 //! One look-up from beginning to end: names that need no server, then the servers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,6 @@ use tracing::warn;
 
 use super::Error;
 use super::changed::Watched;
-use super::directory::Paths;
 use super::entry::{Records, Replies, Reply};
 use super::host::{Common, Host};
 use super::hosts_file::HostsFile;
@@ -30,6 +30,12 @@ struct Sources {
     hosts_file: HostsFile,
     resolv_conf: Watched,
     built: Option<(Arc<config::Dns>, Arc<Servers>)>,
+}
+
+/// Where the system keeps what it knows of names; tests have their own.
+pub(super) struct Paths {
+    pub(super) resolv_conf: PathBuf,
+    pub(super) hosts: PathBuf,
 }
 
 impl Resolver {

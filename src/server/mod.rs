@@ -169,7 +169,7 @@ impl Server {
         let count = config.server.workers.unwrap_or_else(cpus::usable).get();
         let connection_limit = descriptors::connections_within(descriptors, count);
         let registry = Registry::new();
-        let (dns, driver) = dns::Directory::new(&config.dns);
+        let (dns, driver) = dns::Driver::new(&config.dns);
         let clusters = cluster::Directory::new(count, &config);
         let clients = Clients::new();
         let access_log = access_log::Writer::start(&config.access_log.sink, count).map_err(Failure::lasting)?;

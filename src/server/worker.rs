@@ -413,7 +413,7 @@ mod tests {
             index: 0,
             cpu: None,
             snapshot,
-            dns: dns::Directory::new(&config.dns).0,
+            dns: dns::Driver::new(&config.dns).0,
             clusters: cluster::Directory::new(1, &config),
             pulse: Watchdog::new().pulse(stats.clone()),
             stats,

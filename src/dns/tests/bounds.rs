@@ -129,7 +129,7 @@ fn workers_on_other_threads_share_one_look_up() {
     let (server, directory) = main.block_on(async {
         let server = Server::start().await;
         server.answer("*", 60, &["192.0.2.1"]);
-        let (directory, driver) = Directory::new(&config::Dns { servers: vec![DnsServer::Udp(server.address)], ..settings() });
+        let (directory, driver) = Driver::new(&config::Dns { servers: vec![DnsServer::Udp(server.address)], ..settings() });
         tokio::spawn(driver.run());
         (server, directory)
     });

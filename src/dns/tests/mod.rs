@@ -13,8 +13,8 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use self::server::Server;
-use super::directory::Paths;
-use super::{Answer, Directory, Error, Host};
+use super::resolver::Paths;
+use super::{Answer, Directory, Driver, Error, Host};
 use crate::codec::authority::Name;
 use crate::config::{self, DnsServer, LookupFamily};
 
@@ -41,7 +41,7 @@ impl Scene {
         let mut settings = settings();
         settings.servers = vec![DnsServer::Udp(server.address)];
         change(&mut settings);
-        let (directory, driver) = Directory::with_paths(&settings, paths);
+        let (directory, driver) = Driver::with_paths(&settings, paths);
         Scene { directory, server, settings, driver: tokio::spawn(driver.run()), _frozen: freeze() }
     }
 
