@@ -11,12 +11,19 @@ use tokio::sync::Notify;
 
 use super::Record;
 use super::encode::Encoder;
-use super::writer::{Batch, Message, Shared};
-use crate::stats::WorkerStats;
+use super::queue::{BUFFERS_PER_WORKER, Batch, Message, Shared};
+use crate::stats::{Exposition, WorkerStats};
 
 /// Takes a worker's records; a clone is the same log. Dropping the last one hands over what is left.
 #[derive(Debug, Clone)]
 pub struct Log(Rc<Inner>);
+
+/// From this a worker makes its [`Log`] on its own thread.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub(super) queue: SyncSender<Message>,
+    pub(super) shared: Arc<Shared>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -38,8 +45,6 @@ struct Pending {
     last_warning: Option<Instant>,
 }
 
-/// Buffers that one worker owns; the writer's queue has room for all of them.
-pub(super) const BUFFERS_PER_WORKER: usize = 4;
 /// A buffer this full is handed over at once.
 const HAND_OVER_SIZE: usize = 64 * 1024;
 /// While the writer holds all other buffers, the one at hand may grow to this; then lines are dropped.
@@ -48,8 +53,21 @@ const MAX_SIZE: usize = 256 * 1024;
 const MAX_AGE: Duration = Duration::from_millis(100);
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
+impl Handle {
+    pub fn log(&self, stats: Arc<WorkerStats>) -> Log {
+        Log::new(stats, Arc::clone(&self.shared), self.queue.clone())
+    }
+
+    /// Adds the writer's own figures; meant for `Registry::add_provider`.
+    pub fn describe(&self, exposition: &mut Exposition) {
+        let (lost, bytes) = (&self.shared.lines_lost, &self.shared.bytes);
+        exposition.counter("access_log.write_failed", "Access-log lines lost to write errors", lost.load(Ordering::Relaxed));
+        exposition.counter("access_log.written_bytes", "Bytes of access log written", bytes.load(Ordering::Relaxed));
+    }
+}
+
 impl Log {
-    pub(super) fn new(stats: Arc<WorkerStats>, shared: Arc<Shared>, queue: SyncSender<Message>) -> Self {
+    fn new(stats: Arc<WorkerStats>, shared: Arc<Shared>, queue: SyncSender<Message>) -> Self {
         let (home, spare) = sync_channel(BUFFERS_PER_WORKER);
         for _ in 1..BUFFERS_PER_WORKER {
             home.try_send(Vec::new()).expect("the channel was made for this many");

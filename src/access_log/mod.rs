@@ -12,12 +12,13 @@ mod fields;
 mod journal;
 mod log;
 mod output;
+mod queue;
 mod writer;
 
 pub use fields::{FIELDS, LogField};
-pub use log::Log;
+pub use log::{Handle, Log};
 pub use output::OpenError;
-pub use writer::{Handle, Writer};
+pub use writer::Writer;
 
 /// What happened to one stream, borrowed from it when it ends.
 ///

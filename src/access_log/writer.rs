@@ -1,16 +1,15 @@
 //! The thread that writes the access log.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::Log;
-use super::log::BUFFERS_PER_WORKER;
+use super::log::Handle;
 use super::output::{OpenError, Output};
+use super::queue::{BUFFERS_PER_WORKER, Message, Shared};
 use crate::config::AccessLogSink;
-use crate::stats::{Exposition, WorkerStats};
 
 /// The main thread's end: opens and changes the sink, and ends the thread.
 #[derive(Debug)]
@@ -20,40 +19,8 @@ pub struct Writer {
     thread: JoinHandle<()>,
 }
 
-/// From this a worker makes its [`Log`] on its own thread.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    queue: SyncSender<Message>,
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-pub(super) struct Shared {
-    /// False where the log is off, so that workers need not encode.
-    pub(super) enabled: AtomicBool,
-    lines_lost: AtomicU64,
-    bytes: AtomicU64,
-}
-
-#[derive(Debug)]
-pub(super) enum Message {
-    Batch(Batch),
-    Replace(Option<Output>),
-    Finish(SyncSender<()>),
-}
-
-/// Whole lines of one worker.
-#[derive(Debug)]
-pub(super) struct Batch {
-    pub(super) text: Vec<u8>,
-    pub(super) lines: u64,
-    pub(super) home: SyncSender<Vec<u8>>,
-}
-
 /// Room in the queue for messages of the main thread.
 const CONTROL_MESSAGES: usize = 16;
-/// A buffer that some huge lines made larger is cut back to this.
-const KEPT_CAPACITY: usize = 80 * 1024;
 
 impl Writer {
     /// Opens the sink before anything else, so that a wrong path is an error at start.
@@ -105,19 +72,6 @@ impl Writer {
     }
 }
 
-impl Handle {
-    pub fn log(&self, stats: Arc<WorkerStats>) -> Log {
-        Log::new(stats, Arc::clone(&self.shared), self.queue.clone())
-    }
-
-    /// Adds the writer's own figures; meant for `Registry::add_provider`.
-    pub fn describe(&self, exposition: &mut Exposition) {
-        let (lost, bytes) = (&self.shared.lines_lost, &self.shared.bytes);
-        exposition.counter("access_log.write_failed", "Access-log lines lost to write errors", lost.load(Ordering::Relaxed));
-        exposition.counter("access_log.written_bytes", "Bytes of access log written", bytes.load(Ordering::Relaxed));
-    }
-}
-
 fn write_until_finished(messages: &Receiver<Message>, mut output: Option<Output>, shared: &Shared) {
     while let Ok(message) = messages.recv() {
         match message {
@@ -141,15 +95,6 @@ fn write_until_finished(messages: &Receiver<Message>, mut output: Option<Output>
     }
 }
 
-impl Batch {
-    pub(super) fn give_back(mut self) {
-        self.text.clear();
-        self.text.shrink_to(KEPT_CAPACITY);
-        // Fails when the worker has ended and needs no buffer.
-        let _ = self.home.try_send(self.text);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -157,8 +102,10 @@ mod tests {
     use std::path::PathBuf;
     use std::time::Instant;
 
+    use super::super::Log;
     use super::super::encode::tests::sample;
     use super::*;
+    use crate::stats::WorkerStats;
 
     struct Setting {
         directory: tempfile::TempDir,
