@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
-use super::report::{Mistake, Span};
+use super::mistake::{Mistake, Span};
 use super::sources::Sources;
 use super::{Action, Config, HostPattern, PortRange, Rule};
 

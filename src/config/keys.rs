@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use super::advice::{Places, RulePlace};
 use super::form::*;
+use super::mistake::{Mistake, Span};
 use super::order::{self, Written};
-use super::report::{Mistake, Span};
 use super::table::Table;
 use super::*;
 

@@ -6,7 +6,8 @@ use std::path::Path;
 use toml::de::DeTable;
 
 use super::advice::{self, Places};
-use super::report::{Mistake, Severity};
+use super::mistake::Mistake;
+use super::report::Severity;
 use super::sources::{self, Open, Source, Sources};
 use super::table::{Layer, Table};
 use super::{Config, Report, keys};

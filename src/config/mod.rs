@@ -14,6 +14,7 @@ mod defaults;
 mod form;
 mod keys;
 mod load;
+mod mistake;
 mod order;
 mod report;
 mod sources;
@@ -24,7 +25,8 @@ mod tests;
 pub use clients::{client_address, client_host};
 pub use defaults::own_pseudonym;
 pub use load::{DEFAULT_PATH, EMBEDDED, Loaded, load, load_again, load_with_advice, parse};
-pub use report::{Mistake, Report};
+pub use mistake::Mistake;
+pub use report::Report;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::Rule;
 use super::advice::RulePlace;
-use super::report::{Mistake, Span};
+use super::mistake::{Mistake, Span};
 
 /// A rule as one file has it.
 pub(super) struct Written {

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::report::Mistake;
+use super::mistake::Mistake;
 
 /// No more text is read, all files together. Places in it fit into 32 bits, which compiled lists rely on.
 const MAX_BYTES: usize = 256 << 20;

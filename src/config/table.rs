@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::form::Form;
-use super::report::{Mistake, Span};
+use super::mistake::{Mistake, Span};
 
 /// A table being read. Every reader notes its key as known; what is left over when the reading
 /// function returns is unknown. A mistake leaves the value in place as it was.
