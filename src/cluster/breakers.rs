@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::shared::Slots;
+use super::slots::Slots;
 use crate::config::ClusterOptions;
 use crate::stats::ClusterStats;
 

@@ -19,18 +19,33 @@
 //! connection made before a reload that changes it is lent after. A TLS identity or a parent proxy that depends on the client
 //! belongs into the key of [`Clusters`] and [`Directory`], beside the authority.
 
-mod address_rules;
-mod breakers;
 mod clusters;
-mod dial;
-mod directory;
-mod local_route;
-mod options;
-mod outliers;
-mod permits;
+
 mod report;
-mod shared;
+
 mod shelf;
+
+mod dial;
+
+mod permits;
+
+mod address_rules;
+
+mod local_route;
+
+mod directory;
+
+mod options;
+
+mod shared;
+
+mod account;
+
+mod breakers;
+
+mod slots;
+
+mod outliers;
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
@@ -78,7 +93,15 @@ pub struct Cluster {
     terms: Cell<u32>,
     preconnecting: Cell<bool>,
     /// The worker's shelf keeps it here.
-    standing: Cell<shelf::Standing>,
+    standing: Cell<Standing>,
+}
+
+/// Where a cluster stands on its worker's shelf.
+#[derive(Clone, Copy, Default)]
+struct Standing {
+    hash: u64,
+    place: u32,
+    place_of_client: u32,
 }
 
 /// What the clusters of one worker have in common.

@@ -1,10 +1,11 @@
 //! One destination, as all workers know it together.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use super::account::Account;
 use super::breakers::{Borrowed, Breaker, BreakerView};
 use super::outliers::Outliers;
-use super::report::Account;
+use super::slots::Slots;
 use crate::clients::{self, Permit};
 use crate::codec::authority::Authority;
 use crate::config::ClusterOptions;
@@ -23,9 +24,6 @@ pub struct Shared {
     /// The client that it was made for has one destination less to make, for as long as any worker has this one.
     payer: Option<Permit>,
 }
-
-/// One set of counters for each worker, made when the worker first has to do with the cluster.
-pub(super) struct Slots(Box<[OnceLock<Arc<ClusterStats>>]>);
 
 impl Shared {
     pub(super) fn new(authority: Authority, workers: usize, payer: Option<Permit>) -> Self {
@@ -71,35 +69,5 @@ impl Shared {
         let mut totals = ClusterTotals::default();
         self.slots.each(|slot| slot.add_to(&mut totals));
         totals
-    }
-}
-
-impl Slots {
-    pub fn new(workers: usize) -> Self {
-        Slots((0..workers).map(|_| OnceLock::new()).collect())
-    }
-
-    pub fn workers(&self) -> usize {
-        self.0.len()
-    }
-
-    /// A worker's own; nobody else may write to it.
-    pub fn of(&self, worker: usize) -> Arc<ClusterStats> {
-        self.0[worker].get_or_init(Arc::default).clone()
-    }
-
-    pub fn each(&self, each: impl FnMut(&ClusterStats)) {
-        self.0.iter().filter_map(OnceLock::get).map(Arc::as_ref).for_each(each);
-    }
-
-    pub fn any(&self, mut is: impl FnMut(&ClusterStats) -> bool) -> bool {
-        self.0.iter().filter_map(OnceLock::get).any(|slot| is(slot))
-    }
-
-    pub fn sum(&self, value: impl Fn(&ClusterStats) -> u64) -> u64 {
-        let mut sum = 0u64;
-        // Wrapping: a gauge read between two stores may be one below nothing.
-        self.each(|slot| sum = sum.wrapping_add(value(slot)));
-        sum
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use super::Cluster;
+use super::{Cluster, Standing};
 use crate::clients::Account;
 use crate::codec::authority::Authority;
 use crate::eviction::Sampler;
@@ -26,14 +26,6 @@ pub(super) struct Shelf {
     /// Keyed afresh per worker, so that nobody can choose names that collide.
     hasher: foldhash::fast::RandomState,
     sampler: Sampler,
-}
-
-/// Where a cluster stands on its shelf.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Standing {
-    hash: u64,
-    place: u32,
-    place_of_client: u32,
 }
 
 impl Shelf {
