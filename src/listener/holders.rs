@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 
-use super::Binding;
+use super::binding::Binding;
 
 /// The number that the kernel's lists know a socket by.
 ///

@@ -2,48 +2,25 @@
 //! even a queue.
 
 mod accept;
+mod binding;
 mod holders;
 mod mute;
 mod steer;
 
 use std::collections::HashSet;
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 pub use accept::{Acceptor, Terms, accept};
+pub use binding::Binding;
 pub use holders::inode;
 pub use mute::{is_muted, mute};
 pub use steer::{steer_to_first, stop_steering};
 
 /// Connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
-
-/// What a socket is bound to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Binding {
-    pub address: SocketAddr,
-    /// `[::]` that takes IPv4 clients as well. Where a socket of `0.0.0.0` or of one IPv4 address has the same port, IPv4
-    /// clients go to that one.
-    pub is_dual: bool,
-}
-
-impl Binding {
-    pub fn new(address: SocketAddr, ipv6_only: bool) -> Binding {
-        Binding { address, is_dual: !ipv6_only && address.ip() == Ipv6Addr::UNSPECIFIED }
-    }
-
-    /// What a socket that is there already is bound to.
-    ///
-    /// # Errors
-    /// When it is no TCP socket.
-    pub fn of(socket: &TcpListener) -> io::Result<Binding> {
-        let address = socket.local_addr()?;
-        let ipv6_only = address.is_ipv4() || SockRef::from(socket).only_v6()?;
-        Ok(Binding::new(address, ipv6_only))
-    }
-}
 
 /// An address that cannot be listened on.
 #[derive(Debug)]
@@ -153,6 +130,8 @@ fn new_socket(binding: Binding) -> io::Result<Socket> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     #[test]
