@@ -1,5 +1,6 @@
 //! `outrider env`: the lines that point clients at the proxy, and putting them where the clients read them.
 
+mod client;
 mod edit;
 mod file;
 mod json_edit;
@@ -10,35 +11,9 @@ use clap::ValueEnum;
 
 use crate::config::{self, Config};
 use crate::json;
+pub use client::Client;
 use networks::{direct_networks, host_patterns};
 pub use place::Scope;
-
-/// Who is to be pointed at the proxy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Client {
-    Sh,
-    Fish,
-    Systemd,
-    Apt,
-    Dnf,
-    Yum,
-    Pip,
-    Npm,
-    Node,
-    Cargo,
-    Git,
-    Curl,
-    Wget,
-    Docker,
-    DockerDaemon,
-    Podman,
-    Java,
-    Gradle,
-    Maven,
-    Ssh,
-    Chromium,
-    Firefox,
-}
 
 /// Where the proxy is, and what is reached without it, as clients are told.
 struct Proxy {

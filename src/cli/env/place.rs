@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Client;
+use super::client::Client;
 
 /// Whose settings.
 #[derive(Debug, Clone, Default, clap::Args)]
