@@ -1,7 +1,7 @@
 //! Outrider: an explicit (forward) HTTP proxy.
 //!
 //! The modules stand in the order of a request's way; each imports only from those after it
-//! (`tests/layering.rs` holds that). Blank lines keep that order, which rustfmt would undo.
+//! (`tests/layering` checks that). Blank lines keep that order, which rustfmt would undo.
 
 pub mod cli;
 
