@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Record;
+use crate::event_loop::civil_date;
 use crate::json::{self, HEX};
 
 /// Turns records into lines; keeps the text of the second that it wrote last.
@@ -169,20 +170,6 @@ fn date_text(second: u64) -> [u8; 20] {
     text[0] = digit(year / 1000);
     text[1] = digit(year / 100);
     text
-}
-
-/// The Gregorian date of a day since 1970, by counting in years that begin in March (Howard Hinnant, "chrono-Compatible
-/// Low-Level Date Algorithms").
-fn civil_date(day: u64) -> (u32, u32, u32) {
-    let shifted = day + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day_of_month = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    (year as u32, month as u32, day_of_month as u32)
 }
 
 #[cfg(test)]

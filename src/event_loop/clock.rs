@@ -40,25 +40,16 @@ impl Clock {
     }
 }
 
-/// Civil time from days, after Howard Hinnant's `civil_from_days`.
 fn http_date(second: u64) -> [u8; 29] {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let days = second / 86_400;
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = (shifted_month + 2) % 12;
-    let year = year_of_era + era * 400 + u64::from(month < 2);
+    let (year, month, day) = civil_date(days);
     let mut date = [b' '; 29];
     let text = format!(
         "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} GMT",
         DAYS[(days % 7) as usize],
-        MONTHS[month as usize],
+        MONTHS[month as usize - 1],
         second / 3600 % 24,
         second / 60 % 60,
         second % 60
@@ -66,6 +57,21 @@ fn http_date(second: u64) -> [u8; 29] {
     let length = text.len().min(date.len());
     date[..length].copy_from_slice(&text.as_bytes()[..length]);
     date
+}
+
+/// Year, month and day, both of the latter counted from 1, of a day since 1970, in the Gregorian calendar.
+///
+/// Counts in years that begin in March (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+pub fn civil_date(day: u64) -> (u32, u32, u32) {
+    let shifted = day + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    (year as u32, month as u32, day_of_month as u32)
 }
 
 #[cfg(test)]

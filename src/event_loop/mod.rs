@@ -11,7 +11,7 @@ mod turn;
 mod watchdog;
 
 pub use buffers::{Buffer, Buffers, Scratch, ScratchVec};
-pub use clock::{Clock, coarse_now};
+pub use clock::{Clock, civil_date, coarse_now};
 pub use deadlines::{Deadline, Deadlines};
 pub use memory::Memory;
 pub use pipes::{Pipe, Pipes};
