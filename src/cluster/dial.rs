@@ -193,12 +193,8 @@ fn put_family_first(endpoints: &mut Vec<SocketAddr>, first: FirstFamily) {
     if first == FirstFamily::Auto || endpoints.len() < 2 {
         return;
     }
-    let (preferred, others): (Vec<_>, Vec<_>) = endpoints.iter().partition(|endpoint| is_first(endpoint));
-    endpoints.clear();
-    for index in 0..preferred.len().max(others.len()) {
-        endpoints.extend(preferred.get(index));
-        endpoints.extend(others.get(index));
-    }
+    let (preferred, others): (Vec<SocketAddr>, Vec<SocketAddr>) = endpoints.iter().partition(|endpoint| is_first(endpoint));
+    *endpoints = dns::in_turn(&preferred, &others);
 }
 
 #[cfg(test)]

@@ -31,4 +31,5 @@ pub use driver::Driver;
 pub use entry::Answer;
 pub use error::Error;
 pub use host::Host;
+pub use order::in_turn;
 pub use stats::DnsStats;

@@ -4,18 +4,22 @@ use std::net::IpAddr;
 
 use crate::config::LookupFamily;
 
-/// Families taken in turn (RFC 8305 section 4), each in the order of its server, which may balance load by it.
+/// The addresses of both families in the order to try, each family's in that of its server, which may balance load by it.
 pub(super) fn interleave(family: LookupFamily, v4: &[IpAddr], v6: &[IpAddr]) -> Vec<IpAddr> {
-    let (first, second) = match family {
-        LookupFamily::V4Only | LookupFamily::V4Preferred => (v4, v6),
-        LookupFamily::Auto | LookupFamily::V6Only | LookupFamily::All => (v6, v4),
-    };
-    let mut addresses = Vec::with_capacity(first.len() + second.len());
-    for index in 0..first.len().max(second.len()) {
-        addresses.extend(first.get(index));
-        addresses.extend(second.get(index));
+    match family {
+        LookupFamily::V4Only | LookupFamily::V4Preferred => in_turn(v4, v6),
+        LookupFamily::Auto | LookupFamily::V6Only | LookupFamily::All => in_turn(v6, v4),
     }
-    addresses
+}
+
+/// Two families taken in turn, beginning with the first (RFC 8305 section 4).
+pub fn in_turn<T: Copy>(first: &[T], second: &[T]) -> Vec<T> {
+    let mut both = Vec::with_capacity(first.len() + second.len());
+    for index in 0..first.len().max(second.len()) {
+        both.extend(first.get(index));
+        both.extend(second.get(index));
+    }
+    both
 }
 
 /// Whether two answers name the same addresses. Servers turn the order with every answer, and that moves nobody.
