@@ -72,34 +72,78 @@ mod x86_64 {
     }
 }
 
-/// Elsewhere the compiler finds what the processor has.
 #[cfg(not(target_arch = "x86_64"))]
-#[derive(Clone, Copy)]
-pub struct Sixteen([u8; 16]);
+pub use portable::Sixteen;
 
-#[cfg(not(target_arch = "x86_64"))]
-impl Sixteen {
-    fn new(bytes: &[u8; 16]) -> Self {
-        Sixteen(*bytes)
+/// The same without intrinsics, for other processors. Tests on x86-64 compare the two.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+mod portable {
+    #[derive(Clone, Copy)]
+    pub struct Sixteen([u8; 16]);
+
+    impl Sixteen {
+        pub fn new(bytes: &[u8; 16]) -> Self {
+            Sixteen(*bytes)
+        }
+
+        pub fn equal_to(self, byte: u8) -> u16 {
+            self.bits(|each| each == byte)
+        }
+
+        pub fn at_most(self, byte: u8) -> u16 {
+            self.bits(|each| each <= byte)
+        }
+
+        pub fn high(self) -> u16 {
+            self.bits(|each| each >= 0x80)
+        }
+
+        pub fn letters_and_hyphens(self) -> u16 {
+            self.bits(|each| each.is_ascii_alphabetic() || each == b'-')
+        }
+
+        fn bits(self, of: impl Fn(u8) -> bool) -> u16 {
+            self.0.iter().rev().fold(0, |bits, &byte| bits << 1 | u16::from(of(byte)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_byte_is_told_the_same_by_both() {
+        for byte in 0..=u8::MAX {
+            let mut bytes = [0; 16];
+            bytes[9] = byte;
+            let (vector, portable) = (Sixteen::new(&bytes), portable::Sixteen::new(&bytes));
+            assert_eq!(vector.high(), portable.high(), "{byte:#04x}");
+            assert_eq!(vector.letters_and_hyphens(), portable.letters_and_hyphens(), "{byte:#04x}");
+            for other in 0..=u8::MAX {
+                assert_eq!(vector.equal_to(other), portable.equal_to(other), "{byte:#04x} and {other:#04x}");
+                assert_eq!(vector.at_most(other), portable.at_most(other), "{byte:#04x} and {other:#04x}");
+            }
+        }
     }
 
-    pub fn equal_to(self, byte: u8) -> u16 {
-        self.bits(|each| each == byte)
-    }
+    proptest! {
+        #[test]
+        fn any_sixteen_bytes_are_told_the_same_by_both(bytes: [u8; 16], byte: u8) {
+            let (vector, portable) = (Sixteen::new(&bytes), portable::Sixteen::new(&bytes));
+            prop_assert_eq!(vector.equal_to(byte), portable.equal_to(byte));
+            prop_assert_eq!(vector.at_most(byte), portable.at_most(byte));
+            prop_assert_eq!(vector.high(), portable.high());
+            prop_assert_eq!(vector.letters_and_hyphens(), portable.letters_and_hyphens());
+        }
 
-    pub fn at_most(self, byte: u8) -> u16 {
-        self.bits(|each| each <= byte)
-    }
-
-    pub fn high(self) -> u16 {
-        self.bits(|each| each >= 0x80)
-    }
-
-    pub fn letters_and_hyphens(self) -> u16 {
-        self.bits(|each| each.is_ascii_alphabetic() || each == b'-')
-    }
-
-    fn bits(self, of: impl Fn(u8) -> bool) -> u16 {
-        self.0.iter().rev().fold(0, |bits, &byte| bits << 1 | u16::from(of(byte)))
+        #[test]
+        fn the_first_stop_is_found_at_any_length(bytes in prop::collection::vec(any::<u8>(), 0..70), stop: u8) {
+            let found = length_before(&bytes, |sixteen| sixteen.equal_to(stop) | sixteen.equal_to(0));
+            let expected = bytes.iter().position(|byte| [stop, 0].contains(byte)).unwrap_or(bytes.len());
+            prop_assert_eq!(found, expected);
+        }
     }
 }
