@@ -29,14 +29,14 @@ complete -c outrider -n "__fish_outrider_needs_command" -l log-level -d 'How muc
 complete -c outrider -n "__fish_outrider_needs_command" -l admin-socket -d 'Serve the admin API on this Unix socket, whatever the configuration says' -r -F
 complete -c outrider -n "__fish_outrider_needs_command" -s h -l help -d 'Print help'
 complete -c outrider -n "__fish_outrider_needs_command" -s V -l version -d 'Print version'
-complete -c outrider -n "__fish_outrider_needs_command" -f -a "check" -d 'Check a configuration file, tell every mistake in it and what it hardly means, and exit'
-complete -c outrider -n "__fish_outrider_needs_command" -f -a "env" -d 'Print the lines that point a client at the proxy, such as `eval "$(outrider env)"`'
-complete -c outrider -n "__fish_outrider_needs_command" -f -a "reload" -d 'Have the running proxy read its file again; returns when that is in force, or says why it is not'
+complete -c outrider -n "__fish_outrider_needs_command" -f -a "check" -d 'Check a configuration file, report every error and warning, and exit'
+complete -c outrider -n "__fish_outrider_needs_command" -f -a "env" -d 'Print the settings that make a client use the proxy, such as `eval "$(outrider env)"`'
+complete -c outrider -n "__fish_outrider_needs_command" -f -a "reload" -d 'Make the running proxy reload its configuration; returns when it is in force, or says why it is not'
 complete -c outrider -n "__fish_outrider_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c outrider -n "__fish_outrider_using_subcommand check" -s c -l config -d 'Configuration file [default: /etc/outrider/outrider.toml if it is there, else the built-in configuration]' -r -F
 complete -c outrider -n "__fish_outrider_using_subcommand check" -l strict -d 'Exit with 2 for warnings, too'
 complete -c outrider -n "__fish_outrider_using_subcommand check" -s h -l help -d 'Print help'
-complete -c outrider -n "__fish_outrider_using_subcommand env" -l shell -d 'Who is to be pointed at it' -r -f -a "sh\t''
+complete -c outrider -n "__fish_outrider_using_subcommand env" -l shell -d 'Client to print settings for' -r -f -a "sh\t''
 fish\t''
 systemd\t''
 apt\t''
@@ -60,14 +60,14 @@ chromium\t''
 firefox\t''"
 complete -c outrider -n "__fish_outrider_using_subcommand env" -l root -d 'The machine whose files lie below this directory, such as an image' -r -F
 complete -c outrider -n "__fish_outrider_using_subcommand env" -s c -l config -d 'Configuration file [default: /etc/outrider/outrider.toml if it is there, else the built-in configuration]' -r -F
-complete -c outrider -n "__fish_outrider_using_subcommand env" -l install -d 'Put the lines into the client\'s own file, beside what is there, and show what was changed'
-complete -c outrider -n "__fish_outrider_using_subcommand env" -l remove -d 'Take out of that file what --install put in, and nothing else'
+complete -c outrider -n "__fish_outrider_using_subcommand env" -l install -d 'Add the settings to the client\'s own file and show what was changed'
+complete -c outrider -n "__fish_outrider_using_subcommand env" -l remove -d 'Remove from that file exactly what --install added'
 complete -c outrider -n "__fish_outrider_using_subcommand env" -l user -d 'The settings of this user, even if that is root'
 complete -c outrider -n "__fish_outrider_using_subcommand env" -s h -l help -d 'Print help'
 complete -c outrider -n "__fish_outrider_using_subcommand reload" -l socket -d 'The Unix socket of its admin API' -r -F
 complete -c outrider -n "__fish_outrider_using_subcommand reload" -s c -l config -d 'Configuration file [default: /etc/outrider/outrider.toml if it is there, else the built-in configuration]' -r -F
 complete -c outrider -n "__fish_outrider_using_subcommand reload" -s h -l help -d 'Print help'
-complete -c outrider -n "__fish_outrider_using_subcommand help; and not __fish_seen_subcommand_from check env reload help" -f -a "check" -d 'Check a configuration file, tell every mistake in it and what it hardly means, and exit'
-complete -c outrider -n "__fish_outrider_using_subcommand help; and not __fish_seen_subcommand_from check env reload help" -f -a "env" -d 'Print the lines that point a client at the proxy, such as `eval "$(outrider env)"`'
-complete -c outrider -n "__fish_outrider_using_subcommand help; and not __fish_seen_subcommand_from check env reload help" -f -a "reload" -d 'Have the running proxy read its file again; returns when that is in force, or says why it is not'
+complete -c outrider -n "__fish_outrider_using_subcommand help; and not __fish_seen_subcommand_from check env reload help" -f -a "check" -d 'Check a configuration file, report every error and warning, and exit'
+complete -c outrider -n "__fish_outrider_using_subcommand help; and not __fish_seen_subcommand_from check env reload help" -f -a "env" -d 'Print the settings that make a client use the proxy, such as `eval "$(outrider env)"`'
+complete -c outrider -n "__fish_outrider_using_subcommand help; and not __fish_seen_subcommand_from check env reload help" -f -a "reload" -d 'Make the running proxy reload its configuration; returns when it is in force, or says why it is not'
 complete -c outrider -n "__fish_outrider_using_subcommand help; and not __fish_seen_subcommand_from check env reload help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -57,15 +57,15 @@ pub struct RunOptions {
 /// Which client, and what to do with its lines.
 #[derive(Debug, Clone, Args)]
 pub struct EnvOptions {
-    /// Who is to be pointed at it
+    /// Client to print settings for
     #[arg(long, value_name = "CLIENT", default_value = "sh")]
     pub shell: Client,
 
-    /// Put the lines into the client's own file, beside what is there, and show what was changed
+    /// Add the settings to the client's own file and show what was changed
     #[arg(long)]
     pub install: bool,
 
-    /// Take out of that file what --install put in, and nothing else
+    /// Remove from that file exactly what --install added
     #[arg(long, conflicts_with = "install")]
     pub remove: bool,
 
@@ -82,10 +82,10 @@ pub const EXIT_WRONG: u8 = 2;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  asked to stop and did; `check` found no mistake
-  1  could not run: a thread could not be started, or the like
+  1  could not run, for example because a thread could not be started
   2  the command line or the configuration is wrong, or an address or a file in it cannot be had; with --strict, `check` has a warning";
 
-/// What `--version` adds to the number, for reports of mistakes.
+/// What `--version` adds to the number, for bug reports.
 const LONG_VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\ncommit: ",
@@ -109,7 +109,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Check a configuration file, tell every mistake in it and what it hardly means, and exit
+    /// Check a configuration file, report every error and warning, and exit
     Check {
         /// The file [default: the one that a run would use]
         file: Option<PathBuf>,
@@ -117,9 +117,9 @@ enum Action {
         #[arg(long)]
         strict: bool,
     },
-    /// Print the lines that point a client at the proxy, such as `eval "$(outrider env)"`
+    /// Print the settings that make a client use the proxy, such as `eval "$(outrider env)"`
     Env(EnvOptions),
-    /// Have the running proxy read its file again; returns when that is in force, or says why it is not
+    /// Make the running proxy reload its configuration; returns when it is in force, or says why it is not
     Reload {
         /// The Unix socket of its admin API
         #[arg(long, value_name = "PATH", env = ADMIN_SOCKET, default_value = "/run/outrider/admin.sock")]

@@ -1,4 +1,4 @@
-//! Socket options that no library of ours has a function for.
+//! Socket options that none of our dependencies wrap.
 
 use std::io;
 use std::mem::size_of_val;

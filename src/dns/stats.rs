@@ -51,7 +51,7 @@ dns_stats! {
     Counter query_attempt "dns_cache.dns_query_attempt" "Look-ups that went to a server";
     Counter query_success "dns_cache.dns_query_success" "Of those, the ones that found an address";
     Counter query_failure "dns_cache.dns_query_failure" "Of those, the ones that found none";
-    Counter query_timeout "dns_cache.dns_query_timeout" "Of the failures, the ones for want of time";
+    Counter query_timeout "dns_cache.dns_query_timeout" "Failures that were timeouts";
     Counter host_added "dns_cache.host_added" "Names added";
     Counter host_removed "dns_cache.host_removed" "Names dropped, idle or to make room";
     Counter host_address_changed "dns_cache.host_address_changed" "Answers that named other addresses than the one before";

@@ -332,8 +332,8 @@ impl Server {
 
     fn reopen_logs(&self) {
         match self.access_log.reopen() {
-            Ok(()) => tracing::info!("access log opened anew"),
-            Err(error) => tracing::error!(%error, "the access log cannot be opened anew; the old file stays"),
+            Ok(()) => tracing::info!("access log reopened"),
+            Err(error) => tracing::error!(%error, "the access log cannot be reopened; the old file stays in use"),
         }
     }
 

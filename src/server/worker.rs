@@ -265,8 +265,8 @@ impl Open {
         Open { place, acceptor, task }
     }
 
-    /// Accepts once more, lest closing it reset who waits there. When this is done, it is closed: the task has it, too, for
-    /// as long as it has not ended, and whoever came after the last look would be reset.
+    /// Closing the socket would reset connections still in its queue, so they are accepted first. The accepting task is ended
+    /// before that: it shares the socket, and would keep it open for connections that nobody accepts any more.
     async fn close(self) {
         self.task.abort();
         // That it was ended is no news.
