@@ -62,9 +62,11 @@ impl Cluster {
                 Err(Unavailable::AddressDenied { address: endpoint.ip(), class: Class::OwnListener })
             }
             Ok((stream, endpoint)) => {
+                let took = dialled.elapsed();
+                self.counts.worker.upstream_cx_connect_ms.record_duration(took);
                 self.shared.outliers.succeeded(endpoint.ip());
                 let connection = UpstreamConnection::new(stream, endpoint, terms, self.counts.clone());
-                Ok(Connected { connection, dns, connect: Some(dialled.elapsed()) })
+                Ok(Connected { connection, dns, connect: Some(took) })
             }
             Err(ConnectError::Failed { endpoint, error }) => Err(Unavailable::ConnectFailed { endpoint, error }),
             Err(ConnectError::Timeout) => {

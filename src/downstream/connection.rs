@@ -1,5 +1,6 @@
 //! One downstream connection, from accept to close.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
@@ -41,6 +42,8 @@ pub(super) struct Connection {
     pub deadline: Deadline,
     pub opened: Instant,
     pub requests: u64,
+    /// Whether one of them counts as active; settled when it ends, or with the connection.
+    has_active_request: Cell<bool>,
     pub account: Client,
     _place: Place,
     _cohort: Cohort,
@@ -109,6 +112,7 @@ pub fn serve(
         deadline,
         opened: coarse_now(),
         requests: 0,
+        has_active_request: Cell::new(false),
         account,
         _place: place,
         _cohort: cohort,
@@ -196,6 +200,22 @@ impl Connection {
         }
     }
 
+    /// The head of another request is here.
+    pub fn begin_request(&mut self) {
+        self.requests += 1;
+        self.context.stats.downstream_rq_total.increment();
+        if !self.has_active_request.replace(true) {
+            self.context.stats.downstream_rq_active.increment();
+        }
+    }
+
+    /// Its stream has ended, or the tunnel that it became.
+    pub fn end_request(&self) {
+        if self.has_active_request.replace(false) {
+            self.context.stats.downstream_rq_active.decrement();
+        }
+    }
+
     /// Makes the close a reset, which no client can take for an end.
     pub fn reset(&self) {
         // Nothing to do about a failure: the connection is going away.
@@ -217,6 +237,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        self.end_request();
         let active = &self.context.stats.downstream_cx_active;
         self.context.memory.connection_ends(active.get());
         active.decrement();

@@ -14,6 +14,7 @@ use super::body::{Body, BodyFault, Relay};
 use super::connection::Next;
 use super::fault::Fault;
 use super::io::write_all;
+use super::record::Lap;
 use super::retry::{Failure, Tries};
 use super::stream::{Exchange, Forward, Position, consume};
 use crate::cluster::{Cluster, RequestPermit, Want};
@@ -131,6 +132,7 @@ impl Exchange<'_> {
         let context = &*self.context;
         let cluster = &forward.cluster;
         count!(cluster.counts(), upstream_rq_total);
+        let sent = Lap::since(self.record.started);
         let cluster_options = &forward.options;
         let expires = self.connection.expires(&self.options);
         let try_ends = cluster_options.per_try_timeout.map(|limit| context.event_loop.deadlines.passes_after(limit));
@@ -193,6 +195,9 @@ impl Exchange<'_> {
         let (first_byte, status) = (answer.first_byte.get(), answer.status.get());
         self.record.first_byte = first_byte.map(|at| at.duration_since(self.record.started)).into();
         self.record.status = status;
+        if matches!(&result, Ok(answered) if !answered.upgraded) {
+            self.record.request_sent = sent;
+        }
         if let Some(status) = status {
             cluster.counts().cluster.count_status(status);
         }

@@ -44,6 +44,8 @@ pub(super) struct StreamRecord {
     pub dns: Lap,
     pub connect: Lap,
     pub first_byte: Lap,
+    /// From the beginning of the stream to the sending of the request whose answer came whole. Absent for a tunnel.
+    pub request_sent: Lap,
     /// A health probe is no news.
     pub quiet: bool,
 }
@@ -55,6 +57,11 @@ pub(super) struct Lap(u32);
 
 impl Lap {
     const NONE: Lap = Lap(u32::MAX);
+
+    /// From `start` to the last wake-up of the event loop.
+    pub fn since(start: Instant) -> Lap {
+        Some(coarse_now().saturating_duration_since(start)).into()
+    }
 
     pub fn get(self) -> Option<Duration> {
         (self.0 != Lap::NONE.0).then(|| Duration::from_micros(self.0.into()))
@@ -106,6 +113,7 @@ impl StreamRecord {
             dns: Lap::NONE,
             connect: Lap::NONE,
             first_byte: Lap::NONE,
+            request_sent: Lap::NONE,
             quiet: false,
         }
     }
@@ -180,6 +188,11 @@ impl StreamRecord {
             counts.upstream_cx_rx_bytes_total.add(self.sent.get());
         }
         let duration = self.started.elapsed();
+        connection.end_request();
+        stats.downstream_rq_time.record_duration(duration);
+        if let Some(sent) = self.request_sent.get() {
+            stats.upstream_rq_time.record_duration(duration.saturating_sub(sent));
+        }
         probes::stream_end(self.request_id, self.status, self.received.get(), self.sent.get(), self.first_byte.get(), duration);
         debug_assert!(self.reason.is_empty() || reasons::is_listed(self.reason), "{} is not documented", self.reason);
         if self.quiet {

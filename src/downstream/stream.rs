@@ -181,9 +181,8 @@ impl<'c> Exchange<'c> {
     }
 
     fn plan_for(&mut self, head: &[u8]) -> Result<Plan, Fault> {
-        self.connection.requests += 1;
+        self.connection.begin_request();
         self.record.heads_received = head.len() as u32;
-        self.context.stats.downstream_rq_total.increment();
         let context = self.context.clone();
         let mut fields = context.fields.borrow_mut();
         let options = self.options.clone();

@@ -113,7 +113,7 @@ worker_stats! {
     Counter downstream_cx_rx_bytes "http.downstream_cx_rx_bytes_total" "Bytes of heads, bodies and tunnels from clients";
     Counter downstream_cx_tx_bytes "http.downstream_cx_tx_bytes_total" "Bytes of heads, bodies and tunnels to clients";
     Counter downstream_rq_total "http.downstream_rq_total" "Requests read";
-    Gauge downstream_rq_active "http.downstream_rq_active" "Streams running now";
+    Gauge downstream_rq_active "http.downstream_rq_active" "Requests whose head was read and whose stream has not ended, tunnels among them";
     Counter downstream_rq_1xx "http.downstream_rq_1xx" "Interim responses sent";
     Counter downstream_rq_2xx "http.downstream_rq_2xx" "Responses with status 200 to 299";
     Counter downstream_rq_3xx "http.downstream_rq_3xx" "Responses with status 300 to 399";
@@ -151,8 +151,8 @@ worker_stats! {
     Counter watchdog_mega_miss "server.watchdog_mega_miss" "Times a worker did not answer for 1 s";
     @histograms {
         Milliseconds downstream_rq_time "http.downstream_rq_time" "Time from a request's first byte to the end of its stream, in ms";
-        Milliseconds upstream_cx_connect_ms "cluster.upstream_cx_connect_ms" "Time until an upstream connection stood, in ms";
-        Milliseconds upstream_rq_time "cluster.upstream_rq_time" "Time from a request sent to the end of its response, in ms";
+        Milliseconds upstream_cx_connect_ms "cluster.upstream_cx_connect_ms" "Time from dialling an upstream to the established connection, in ms";
+        Milliseconds upstream_rq_time "cluster.upstream_rq_time" "Time from sending a request to the end of its response, in ms; tunnels are not among them";
         Microseconds loop_duration_us "server.worker.loop_duration_us" "Time from a wake-up of a worker's event loop to its next rest, in us";
         Microseconds poll_delay_us "server.worker.poll_delay_us" "How late a busy worker's heartbeat ran, in us";
     }

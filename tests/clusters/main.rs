@@ -14,6 +14,7 @@ mod overrides;
 mod pools;
 mod real_resolvers;
 mod retries;
+mod series;
 
 use kit::{Message, Peer, Proxy};
 

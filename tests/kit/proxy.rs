@@ -129,15 +129,23 @@ impl Proxy {
         line.unwrap_or_else(|| panic!("the proxy never printed {part:?}"))
     }
 
-    /// A statistic by its name in Envoy's words, such as `http.downstream_rq_total`; zero where there is no such series.
+    /// A statistic by its name in Envoy's words, such as `http.downstream_rq_total`: the sum of its series, whatever their
+    /// labels; for a histogram, how many values it holds. Panics where there is no such series.
     #[track_caller]
     pub fn stats(&self, name: &str) -> u64 {
+        self.find_stats(name).unwrap_or_else(|| panic!("there is no series {name}"))
+    }
+
+    /// The same; `None` where there is no such series, as for a cluster's while no cluster is known.
+    #[track_caller]
+    pub fn find_stats(&self, name: &str) -> Option<u64> {
         let series = "outrider_".chars().chain(name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' }));
         let series: String = series.collect();
         let text = self.admin_get("/stats/prometheus");
         let samples = text.lines().filter_map(|line| line.strip_prefix(series.as_str()));
-        let samples = samples.filter(|rest| rest.starts_with([' ', '{'])).filter_map(|rest| rest.rsplit(' ').next());
-        samples.map(|value| value.parse::<f64>().unwrap_or_else(|_| panic!("{name} is {value:?}")) as u64).sum()
+        let samples = samples.filter_map(|rest| rest.strip_prefix("_count").unwrap_or(rest).strip_prefix([' ', '{']));
+        let values = samples.filter_map(|rest| rest.rsplit(' ').next());
+        values.map(|value| value.parse::<f64>().unwrap_or_else(|_| panic!("{name} is {value:?}")) as u64).reduce(|sum, value| sum + value)
     }
 
     #[track_caller]
