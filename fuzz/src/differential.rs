@@ -29,7 +29,7 @@ pub fn differential(data: &[u8]) {
     let read_size = if chosen.spare { 5 } else { usize::MAX };
 
     let arrived = [head, message.wire, SENTINEL].concat();
-    let goes_on = request.keeps_alive() && request.minor_version == 1;
+    let goes_on = request.keeps_alive(&chosen.options) && request.minor_version == 1;
     if Uri::try_from(request.target_text).is_ok() && !has_length_list(&request) {
         check(&arrived, &request, request.target_text, &message.data, goes_on, read_size);
     }

@@ -75,7 +75,7 @@ fn check_forwarded(request: &Request<'_>, head: &[u8], options: &Http1) {
     assert_eq!(again.minor_version, 1);
     assert_eq!(again.host(), Some(to.authority_text));
     assert_eq!((again.upgrade, again.expects_continue), (request.upgrade, request.expects_continue));
-    assert!(!again.must_close && again.keeps_alive());
+    assert!(!again.must_close && again.keeps_alive(&options));
     assert_eq!(again.loops, request.loops || options.via_in_requests);
 
     // A second hop of the same kind changes Via and Max-Forwards, but nothing else.

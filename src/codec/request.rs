@@ -146,7 +146,7 @@ impl<'b> Request<'b> {
             }
         }
         let framing = fields.request(line.minor_version, false).ok()?;
-        Some((framing, !connection.close && (line.minor_version == 1 || connection.keep_alive)))
+        Some((framing, goes_on(&connection, line.minor_version, options)))
     }
 
     /// Host as it came; an HTTP/1.0 request may have none.
@@ -155,8 +155,8 @@ impl<'b> Request<'b> {
     }
 
     /// Whether the client wants to go on after this exchange (RFC 9112 section 9.3).
-    pub fn keeps_alive(&self) -> bool {
-        !self.connection.close && !self.must_close && (self.minor_version == 1 || self.connection.keep_alive)
+    pub fn keeps_alive(&self, options: &Http1) -> bool {
+        !self.must_close && goes_on(&self.connection, self.minor_version, options)
     }
 
     /// Fields of the request, as they came.
@@ -259,6 +259,12 @@ impl<'b> Request<'b> {
     pub fn counts_forwards(&self) -> bool {
         self.method == b"TRACE" || self.method == b"OPTIONS"
     }
+}
+
+/// A proxy must not keep the connection of an HTTP/1.0 client (RFC 9112 section 9.3), whose keep-alive may come from behind
+/// another proxy that does not know it; it may be told to.
+fn goes_on(connection: &ConnectionOptions<'_>, minor_version: u8, options: &Http1) -> bool {
+    !connection.close && (minor_version == 1 || options.keep_alive_http_10 && connection.keep_alive)
 }
 
 /// `method SP target SP version CRLF` (RFC 9112 section 3).

@@ -57,6 +57,7 @@ impl Default for Http1 {
             via: own_pseudonym().to_owned(),
             via_in_requests: true,
             accept_http_10: true,
+            keep_alive_http_10: false,
             default_host_for_http_10: None,
             allow_absolute_url: true,
             reject_host_mismatch: false,

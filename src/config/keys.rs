@@ -111,6 +111,7 @@ fn http1(table: &mut Table<'_>, http1: &mut Http1) -> Option<Span> {
     let via = table.read::<Pseudonym>("via", &mut http1.via);
     table.read::<Switch>("via_in_requests", &mut http1.via_in_requests);
     table.read::<Switch>("accept_http_10", &mut http1.accept_http_10);
+    table.read::<Switch>("keep_alive_http_10", &mut http1.keep_alive_http_10);
     table.read::<HostField>("default_host_for_http_10", &mut http1.default_host_for_http_10);
     table.read::<Switch>("allow_absolute_url", &mut http1.allow_absolute_url);
     table.read::<Switch>("reject_host_mismatch", &mut http1.reject_host_mismatch);

@@ -93,6 +93,8 @@ pub struct Http1 {
     /// Whether requests get a Via field; responses always do.
     pub via_in_requests: bool,
     pub accept_http_10: bool,
+    /// Honour an HTTP/1.0 client's keep-alive; otherwise its connection closes after one answer (RFC 9112 section 9.3).
+    pub keep_alive_http_10: bool,
     /// Host for HTTP/1.0 requests in origin-form without one.
     pub default_host_for_http_10: Option<String>,
     pub allow_absolute_url: bool,

@@ -214,7 +214,7 @@ impl<'c> Exchange<'c> {
         self.to = To {
             minor_version: request.minor_version,
             is_head: request.method == b"HEAD",
-            keeps_alive: request.keeps_alive() && self.connection.may_go_on(&options),
+            keeps_alive: request.keeps_alive(&options) && self.connection.may_go_on(&options),
         };
         self.position.set(Position::BeforeBody(request.framing));
         self.decide(&request)

@@ -85,9 +85,49 @@ fn clients() {
     );
 }
 
+/// RFC 9112 section 9.3: a proxy must not keep the connection of a 1.0 client, whatever it asks for.
+#[test]
+fn keep_alive_is_not_honoured() {
+    let proxy = Proxy::builder().http1("override_stream_error_on_invalid_http_message = true").start();
+    let asks = "Host: {origin}\r\nConnection: keep-alive\r\n";
+    let old_ways = "Host: {origin}\r\nProxy-Connection: Keep-Alive\r\n";
+    run(
+        &proxy,
+        [
+            case("RFC 9112 section 9.3: Connection: keep-alive")
+                .client(get_10(asks) + &get_10(asks))
+                .origin_gets(get_10_forwarded(""))
+                .answered_last(),
+            case("RFC 9112 section 9.3: Proxy-Connection: keep-alive")
+                .client(get_10(old_ways))
+                .origin_gets(get_10_forwarded(""))
+                .answered_last(),
+            case("RFC 9112 section 9.3: nor after a local page")
+                .client("GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+                .step(|scene| {
+                    let answer = scene.client().expect_response();
+                    assert!(answer.head.status() == 200 && answer.head.lists("Connection", "close"), "{:?}", answer.head);
+                })
+                .client_gets_end(),
+            case("RFC 9112 section 9.3: nor after a refusal")
+                .client("GET http://u@{origin}/ HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+                .refused(400, "userinfo_in_authority")
+                .origin_gets_nothing(),
+            case("RFC 9112 section 9.3: nor after a fault")
+                .client("GET http://127.0.0.1:1/ HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+                .step(|scene| {
+                    let answer = scene.client().expect_response();
+                    assert!(answer.head.status() == 502 && answer.head.lists("Connection", "close"), "{:?}", answer.head);
+                })
+                .client_gets_end(),
+        ],
+    );
+}
+
+/// `keep_alive_http_10` brings it back.
 #[test]
 fn keep_alive() {
-    let proxy = Proxy::start();
+    let proxy = Proxy::builder().http1("keep_alive_http_10 = true").start();
     let kept = |name: &str, field: &str| {
         case(name)
             .client(get_10(&format!("Host: {{origin}}\r\n{field}")))
