@@ -41,6 +41,7 @@ enum State {
     },
     InExtension {
         size: u64,
+        part: Extension,
     },
     ExpectSizeLineFeed {
         size: u64,
@@ -57,6 +58,52 @@ enum State {
         line: usize,
     },
     Done,
+}
+
+/// Where in a chunk extension the decoder is: BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extension {
+    ExpectName,
+    InName,
+    /// Blanks after a name.
+    AfterName,
+    ExpectValue,
+    InValue,
+    InQuotes,
+    Escaped,
+    AfterQuotes,
+    /// Blanks after a value.
+    AfterValue,
+}
+
+impl Extension {
+    /// `None` where `byte` may not stand.
+    fn next(self, byte: u8) -> Option<Extension> {
+        use Extension::*;
+        Some(match (self, byte) {
+            (InQuotes, b'"') => AfterQuotes,
+            (InQuotes, b'\\') => Escaped,
+            (InQuotes | Escaped, byte) if is_value_byte(byte) => InQuotes,
+            (InQuotes | Escaped, _) => return None,
+            (ExpectName | ExpectValue, b' ' | b'\t') => self,
+            (InName | AfterName, b' ' | b'\t') => AfterName,
+            (InValue | AfterQuotes | AfterValue, b' ' | b'\t') => AfterValue,
+            (InName | AfterName, b'=') => ExpectValue,
+            (InName | AfterName | InValue | AfterQuotes | AfterValue, b';') => ExpectName,
+            (ExpectValue, b'"') => InQuotes,
+            (ExpectName | InName, byte) if is_token_byte(byte) => InName,
+            (ExpectValue | InValue, byte) if is_token_byte(byte) => InValue,
+            _ => return None,
+        })
+    }
+
+    fn may_end(self, allows_blanks: bool) -> bool {
+        match self {
+            Extension::InName | Extension::InValue | Extension::AfterQuotes => true,
+            Extension::AfterName | Extension::AfterValue => allows_blanks,
+            Extension::ExpectName | Extension::ExpectValue | Extension::InQuotes | Extension::Escaped => false,
+        }
+    }
 }
 
 /// One step of decoding.
@@ -134,10 +181,10 @@ impl Decoder {
                 State::ExpectSize { size: size << 4 | u64::from(digit), digits: digits + 1 }
             }
             (State::ExpectSize { digits: 0, .. }, _) => return Err(Refusal::InvalidChunkSize),
-            (State::ExpectSize { size, .. } | State::InExtension { size }, b'\r') => State::ExpectSizeLineFeed { size },
+            (State::ExpectSize { size, .. }, b'\r') => State::ExpectSizeLineFeed { size },
             (State::ExpectSize { size, .. } | State::ExpectExtension { size }, b';') => {
                 self.extension = 0;
-                State::InExtension { size }
+                State::InExtension { size, part: Extension::ExpectName }
             }
             (State::ExpectSize { size, .. } | State::ExpectExtension { size }, b' ' | b'\t') => {
                 self.count_extension()?;
@@ -145,11 +192,11 @@ impl Decoder {
             }
             (State::ExpectExtension { size }, b'\r') if self.allows_blanks => State::ExpectSizeLineFeed { size },
             (State::ExpectSize { .. } | State::ExpectExtension { .. }, _) => return Err(Refusal::InvalidChunkSize),
-            (State::InExtension { size }, byte) if is_value_byte(byte) => {
+            (State::InExtension { size, part }, b'\r') if part.may_end(self.allows_blanks) => State::ExpectSizeLineFeed { size },
+            (State::InExtension { size, part }, byte) => {
                 self.count_extension()?;
-                State::InExtension { size }
+                State::InExtension { size, part: part.next(byte).ok_or(Refusal::InvalidChunkExtension)? }
             }
-            (State::InExtension { .. }, _) => return Err(Refusal::InvalidChunkExtension),
             (State::ExpectSizeLineFeed { size: 0 }, b'\n') => State::InTrailer { line: 0 },
             (State::ExpectSizeLineFeed { size }, b'\n') => State::InData { left: size },
             (State::ExpectSizeLineFeed { .. }, _) => return Err(Refusal::InvalidChunkSize),
@@ -284,6 +331,8 @@ mod tests {
             (b"5;a\nb\r\n", InvalidChunkExtension),
             (b"5;a\0\r\n", InvalidChunkExtension),
             (b"5;a\rb\r\n", InvalidChunkSize),
+            (b"5;\r\n", InvalidChunkExtension),
+            (b"5; =x\r\n", InvalidChunkExtension),
             (b"1\r\nab\r\n", InvalidChunkEnd),
             (b"1\r\na\n", InvalidChunkEnd),
             (b"1\r\na\rb", InvalidChunkEnd),
@@ -306,6 +355,41 @@ mod tests {
         assert_eq!(decode(&long, long.len()), Err(ChunkExtensionTooLong));
         let trailers = [b"0\r\nA: ".as_slice(), &[b'x'; 200], b"\r\n\r\n"].concat();
         assert_eq!(decode(&trailers, 7), Err(TrailersTooLarge));
+    }
+
+    #[test]
+    fn extensions_have_names() {
+        for good in [";a", " ; a", ";a;b", ";a=b", ";a = b ;c", ";a=\"\"", "\t;\ta\t=\t\"x;\\\"y=é\";b", ";a=1 ; b=\"2\""] {
+            let input = format!("1{good}\r\nx\r\n0\r\n\r\n");
+            for piece in 1..=input.len() {
+                assert!(decode(input.as_bytes(), piece).is_ok(), "{good:?} by {piece}");
+            }
+        }
+        for bad in [
+            ";",
+            "; ",
+            ";;",
+            ";a;",
+            "; =x",
+            ";=x",
+            ";a=",
+            ";a= ;b",
+            ";a b",
+            ";a=b c",
+            ";a=b=c",
+            ";a=\"b",
+            ";a=\"b\"c",
+            ";a=b\"c\"",
+            ";\"a\"",
+            ";a ",
+            ";a=b ",
+        ] {
+            let input = format!("1{bad}\r\nx\r\n0\r\n\r\n");
+            for piece in [1, input.len()] {
+                assert_eq!(decode(input.as_bytes(), piece), Err(Refusal::InvalidChunkExtension), "{bad:?} by {piece}");
+            }
+        }
+        assert_eq!(Decoder::new(100, None).allow_blanks(true).step(b"1;a \r\nx"), Ok(Step::Framing(6)));
     }
 
     #[test]
@@ -337,7 +421,7 @@ mod tests {
     proptest! {
         #[test]
         fn decoding_undoes_encoding_at_every_split(
-            chunks in prop::collection::vec((prop::collection::vec(any::<u8>(), 1..40), 0usize..4, select(vec!["", ";", " ;a=b", "\t;a=\"b\";c"])), 0..5),
+            chunks in prop::collection::vec((prop::collection::vec(any::<u8>(), 1..40), 0usize..4, select(vec!["", ";a", " ;a=b", "\t;a=\"b\";c"])), 0..5),
             trailers in select(vec!["", "X-Sum: 1\r\n", "a:\r\nB-c:\t d \r\n"]),
             rest in prop::collection::vec(any::<u8>(), 0..10),
         ) {

@@ -44,11 +44,12 @@ impl FramingFields {
     }
 
     pub fn add_transfer_encoding(&mut self, value: &[u8]) -> Result<(), Refusal> {
-        if value.is_empty() {
-            return Err(Refusal::UnsupportedTransferCoding);
-        }
-        for element in value.split(|&byte| byte == b',') {
-            let chunked = element.trim_ascii().eq_ignore_ascii_case(b"chunked");
+        for element in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            // To be ignored in other lists (RFC 9110 section 5.6.1.2); here two readers might differ in what is left.
+            if element.is_empty() {
+                return Err(Refusal::InvalidTransferEncoding);
+            }
+            let chunked = element.eq_ignore_ascii_case(b"chunked");
             self.coding = match (self.coding, chunked) {
                 (Coding::Absent, true) => Coding::Chunked,
                 (Coding::Absent | Coding::NotChunked, false) => Coding::NotChunked,
@@ -145,10 +146,11 @@ mod tests {
         }
         assert_eq!(request(&[], &["Chunked"]), Ok(Chunked));
         assert_eq!(request(&["5"], &["chunked"]), Err(Refusal::LengthAndChunked));
-        for bad in
-            ["gzip, chunked", "chunked, chunked", "chunked, gzip", "identity", "xchunked", "chunked;q=1", "\"chunked\"", "", ", chunked"]
-        {
+        for bad in ["gzip, chunked", "chunked, chunked", "chunked, gzip", "identity", "xchunked", "chunked;q=1", "\"chunked\""] {
             assert_eq!(request(&[], &[bad]), Err(Refusal::UnsupportedTransferCoding), "{bad}");
+        }
+        for bad in ["", ",", ",chunked", ", chunked", "chunked,", "gzip,,chunked", "chunked, ,chunked"] {
+            assert_eq!(request(&[], &[bad]), Err(Refusal::InvalidTransferEncoding), "{bad}");
         }
         assert_eq!(request(&[], &["chunked", "chunked"]), Err(Refusal::UnsupportedTransferCoding));
     }

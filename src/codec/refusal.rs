@@ -67,11 +67,13 @@ refusals! {
     LengthAndChunked = "content_length_with_transfer_encoding", "Content-Length and Transfer-Encoding came together.";
     InvalidContentLength = "invalid_content_length", "Content-Length is not a number.";
     ConflictingContentLength = "conflicting_content_length", "There are different Content-Length values.";
+    InvalidTransferEncoding = "invalid_transfer_encoding", "Transfer-Encoding is empty, or has an empty element.";
     UnsupportedTransferCoding = "unsupported_transfer_coding", "Transfer-Encoding is not exactly \"chunked\".";
     TransferEncodingInHttp10 = "transfer_encoding_in_http_10", "Transfer-Encoding came in an HTTP/1.0 message.";
     BodyInConnect = "body_in_connect", "CONNECT has no body.";
+    BodyInTrace = "body_in_trace", "TRACE has no body.";
     InvalidChunkSize = "invalid_chunk_size", "A chunk size cannot be read.";
-    InvalidChunkExtension = "invalid_chunk_extension", "A chunk extension holds a byte that is not allowed.";
+    InvalidChunkExtension = "invalid_chunk_extension", "A chunk extension has no name, or is malformed in another way.";
     ChunkExtensionTooLong = "chunk_extension_too_long", "Chunk extensions are longer than the limit.";
     InvalidChunkEnd = "invalid_chunk_end", "Chunk data is not followed by CRLF.";
     InvalidTrailer = "invalid_trailer", "A trailer field is malformed.";

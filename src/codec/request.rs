@@ -95,6 +95,10 @@ impl<'b> Request<'b> {
             }
         }
         self.framing = framing.request(self.minor_version, options.allow_chunked_length)?;
+        // RFC 9110 section 9.3.8.
+        if self.method == b"TRACE" && self.framing != Framing::None {
+            return Err(Refusal::BodyInTrace);
+        }
         self.must_close = framing.is_ambiguous();
         // An Upgrade may be ignored (RFC 9110 section 7.8), and with a body it is: the body would
         // have to end before the new protocol starts. HTTP/1.0 has none.

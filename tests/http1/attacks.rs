@@ -267,7 +267,7 @@ fn chunk_tricks() {
             OneThenRefused,
         ),
         ("a fake last chunk in the data", post("Transfer-Encoding: chunked\r\n", &in_chunk(&format!("0\r\n\r\n{FIXED}"))), Harmless(1)),
-        ("a request in an extension", post("Transfer-Encoding: chunked\r\n", "2;GET /smuggled HTTP/1.1\r\nxx\r\n0\r\n\r\n"), Harmless(1)),
+        ("a request in an extension", post("Transfer-Encoding: chunked\r\n", "2;GET /smuggled HTTP/1.1\r\nxx\r\n0\r\n\r\n"), Refused(400)),
         (
             "a request in a quoted extension",
             post("Transfer-Encoding: chunked\r\n", "2;a=\"GET /smuggled HTTP/1.1\"\r\nxx\r\n0\r\n\r\n"),

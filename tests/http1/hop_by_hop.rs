@@ -383,6 +383,27 @@ fn max_forwards() {
     ]);
 }
 
+/// TRACE has no content (RFC 9110 section 9.3.8).
+#[test]
+fn trace_with_content() {
+    let trace = |fields: &str, body: &str| format!("TRACE http://{{origin}}/ HTTP/1.1\r\nHost: {{origin}}\r\n{fields}\r\n{body}");
+    let refused =
+        |name: &str, request: String| refuses(format!("RFC 9110 section 9.3.8: TRACE with {name}"), request, 400, "body_in_trace");
+    run(
+        &Proxy::start(),
+        [
+            refused("a Content-Length", trace("Content-Length: 5\r\n", "hello")),
+            refused("chunks", trace("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n")),
+            refused("content for the proxy itself", trace("Max-Forwards: 0\r\nContent-Length: 5\r\n", "hello")),
+            case("RFC 9110 section 9.3.8: TRACE with a Content-Length of 0 has none")
+                .client(trace("Content-Length: 0\r\n", ""))
+                .origin_gets("TRACE / HTTP/1.1\r\nHost: {origin}\r\nContent-Length: 0\r\nVia: 1.1 outrider\r\n\r\n")
+                .answered()
+                .goes_on(),
+        ],
+    );
+}
+
 /// A TE that asks for trailers travels while trailers do (RFC 9110 section 10.1.4).
 #[test]
 fn te() {

@@ -175,7 +175,7 @@ fn chunk_extensions() {
             refused("a far too long extension of the last chunk", format!("5\r\nhello\r\n0;{}\r\n\r\n", "x".repeat(20_000))),
             refused("an extension of every chunk, for ever", format!("1;{}\r\nx\r\n", "y".repeat(1000)).repeat(1000)),
             refused("white space before an extension, for ever", format!("5{};\r\nhello\r\n0\r\n\r\n", " ".repeat(100_000))),
-            refused("semicolons for ever", format!("5{}\r\nhello\r\n0\r\n\r\n", ";".repeat(100_000))),
+            refused("extensions for ever", format!("5{}\r\nhello\r\n0\r\n\r\n", ";a".repeat(100_000))),
         ],
     );
 }
