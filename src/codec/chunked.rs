@@ -2,7 +2,7 @@
 
 use super::Refusal;
 use super::bytes::{is_token_byte, is_value_byte};
-use super::field::is_forbidden_in_trailers;
+use super::field::{NamedFields, is_forbidden_in_trailers};
 use super::write::format_name;
 use crate::config::HeaderKeyFormat;
 
@@ -26,6 +26,9 @@ pub struct Decoder {
     max_trailers: usize,
     /// Trailers are passed on, their names in this format; otherwise they are dropped.
     kept: Option<HeaderKeyFormat>,
+    /// Trailers of these names are dropped all the same.
+    hop_by_hop: NamedFields,
+    drops_forbidden: bool,
     allows_blanks: bool,
 }
 
@@ -129,6 +132,8 @@ impl Decoder {
             trailer_bytes: 0,
             max_trailers,
             kept,
+            hop_by_hop: NamedFields::default(),
+            drops_forbidden: false,
             allows_blanks: false,
         }
     }
@@ -137,6 +142,19 @@ impl Decoder {
     /// read them differently.
     pub fn allow_blanks(mut self, allow: bool) -> Self {
         self.allows_blanks = allow;
+        self
+    }
+
+    /// Drops trailers of fields that the message's Connection names (RFC 9110 section 7.6.1).
+    pub fn drop_hop_by_hop(mut self, fields: NamedFields) -> Self {
+        self.hop_by_hop = fields;
+        self
+    }
+
+    /// Drops fields that may not stand among trailers (RFC 9110 section 6.5.1), instead of refusing the message. For
+    /// responses: nothing behind them is read by their framing, and the client is to get its answer.
+    pub fn drop_forbidden(mut self) -> Self {
+        self.drops_forbidden = true;
         self
     }
 
@@ -241,10 +259,11 @@ impl Decoder {
         if name.is_empty() || !name.iter().copied().all(is_token_byte) {
             return Err(Refusal::InvalidTrailer);
         }
-        if is_forbidden_in_trailers(name) {
+        let is_forbidden = is_forbidden_in_trailers(name);
+        if is_forbidden && !self.drops_forbidden {
             return Err(Refusal::ForbiddenTrailer);
         }
-        match self.kept {
+        match self.kept.filter(|_| !is_forbidden && !self.hop_by_hop.contains(name)) {
             Some(format) => {
                 format_name(&mut self.trailers[start..start + colon], format);
                 self.trailers.extend_from_slice(b"\r\n");
@@ -274,6 +293,7 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::select;
 
+    use super::super::field::ConnectionOptions;
     use super::*;
 
     /// Decodes `input` in pieces of `piece` bytes; the body, the trailers, and how much was left over.
@@ -355,6 +375,20 @@ mod tests {
         assert_eq!(decode(&long, long.len()), Err(ChunkExtensionTooLong));
         let trailers = [b"0\r\nA: ".as_slice(), &[b'x'; 200], b"\r\n\r\n"].concat();
         assert_eq!(decode(&trailers, 7), Err(TrailersTooLarge));
+    }
+
+    #[test]
+    fn trailers_that_are_dropped() {
+        let mut options = ConnectionOptions::default();
+        options.add(b"close, X-Hop").expect("few names");
+        let input = b"0\r\nx-hop: 1\r\nX-Sum: 2\r\nHost: a\r\nX-Hop: 3\r\nX-Hopper: 4\r\n\r\n";
+        for piece in 1..=input.len() {
+            let mut decoder = Decoder::new(100, Some(HeaderKeyFormat::PreserveCase)).drop_forbidden();
+            decoder = decoder.drop_hop_by_hop(options.named_fields());
+            input.chunks(piece).for_each(|part| assert_eq!(decoder.step(part), Ok(Step::Framing(part.len()))));
+            assert!(decoder.is_done());
+            assert_eq!(decoder.trailers(), b"X-Sum: 2\r\nX-Hopper: 4\r\n", "by {piece}");
+        }
     }
 
     #[test]

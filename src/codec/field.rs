@@ -130,6 +130,11 @@ impl<'b> ConnectionOptions<'b> {
         self.named.iter().any(|name| name.eq_ignore_ascii_case(field))
     }
 
+    /// The names of those further fields, for the trailers, which come when the head is gone.
+    pub fn named_fields(&self) -> NamedFields {
+        NamedFields(self.named.iter().map(|&name| name.into()).collect())
+    }
+
     /// Naming one of these would strip what keeps a message safe or routable, so it is not heard.
     /// The ones that are hop-by-hop anyway are handled by kind.
     fn may_be_named(option: &[u8]) -> bool {
@@ -137,6 +142,16 @@ impl<'b> ConnectionOptions<'b> {
             Kind::of(option),
             Kind::Host | Kind::ContentLength | Kind::TransferEncoding | Kind::Via | Kind::Date | Kind::MaxForwards | Kind::Expect
         )
+    }
+}
+
+/// Fields that Connection names, and that therefore end at the next hop, in the head and in the trailers.
+#[derive(Debug, Default, Clone)]
+pub struct NamedFields(Box<[Box<[u8]>]>);
+
+impl NamedFields {
+    pub fn contains(&self, field: &[u8]) -> bool {
+        self.0.iter().any(|name| name.eq_ignore_ascii_case(field))
     }
 }
 

@@ -11,6 +11,7 @@ use super::fault::Fault;
 use super::io::{fill, write_all};
 use super::reply::To;
 use crate::codec::Refusal;
+use crate::codec::field::NamedFields;
 use crate::codec::framing::Framing;
 use crate::codec::head::HeadScanner;
 use crate::codec::response::{ConnectionField, Reframed, RequestKind, Response};
@@ -75,6 +76,8 @@ struct HeadFacts {
     outgoing: Framing,
     reusable: bool,
     keeps_alive: bool,
+    /// What its Connection names, where trailers may come.
+    hop_by_hop: NamedFields,
 }
 
 impl Answer<'_> {
@@ -208,6 +211,7 @@ impl Answer<'_> {
             outgoing,
             reusable: !upgraded && response.keeps_alive(),
             keeps_alive: keeps_alive && !upgraded,
+            hop_by_hop: if response.framing == Framing::Chunked { response.connection.named_fields() } else { NamedFields::default() },
         })
     }
 
@@ -244,13 +248,7 @@ impl Answer<'_> {
             moved: self.sent,
             began: self.began,
         };
-        let body = Body::new(
-            incoming,
-            facts.outgoing,
-            self.options.max_response_headers,
-            self.options.allow_blanks_after_chunk_size,
-            self.options,
-        );
+        let body = Body::of_response(incoming, facts.outgoing, &facts.hop_by_hop, self.options);
         // Boxed, so that small answers do not carry its size.
         Box::pin(body.relay(upstream, client, out, buffer, &relay)).await.map_err(|fault| match fault {
             BodyFault::SourceClosed => Fault::UpstreamClosed,

@@ -14,8 +14,9 @@ use super::io::{fill, write_all};
 use super::splice::splice_exactly;
 use crate::codec::Refusal;
 use crate::codec::chunked::{Decoder, Step, chunk_head};
+use crate::codec::field::NamedFields;
 use crate::codec::framing::Framing;
-use crate::config::Http1;
+use crate::config::{HeaderKeyFormat, Http1};
 use crate::event_loop::{Buffer, Deadline, EventLoop, spend};
 use crate::sockopt;
 
@@ -73,15 +74,27 @@ pub(super) struct Relay<'a> {
 }
 
 impl Body {
-    /// `allow_blanks`: see [`Decoder::allow_blanks`].
-    pub fn new(incoming: Framing, outgoing: Framing, max_trailers: usize, allow_blanks: bool, options: &Http1) -> Self {
+    /// The body of a request; `hop_by_hop` is what its Connection names.
+    pub fn of_request(framing: Framing, hop_by_hop: &NamedFields, options: &Http1) -> Self {
+        Body::new(framing, framing, options, |kept| Decoder::new(options.max_request_headers, kept).drop_hop_by_hop(hop_by_hop.clone()))
+    }
+
+    /// The body of a response.
+    pub fn of_response(incoming: Framing, outgoing: Framing, hop_by_hop: &NamedFields, options: &Http1) -> Self {
+        Body::new(incoming, outgoing, options, |kept| {
+            let decoder = Decoder::new(options.max_response_headers, kept).allow_blanks(options.allow_blanks_after_chunk_size);
+            decoder.drop_forbidden().drop_hop_by_hop(hop_by_hop.clone())
+        })
+    }
+
+    fn new(incoming: Framing, outgoing: Framing, options: &Http1, decoder: impl FnOnce(Option<HeaderKeyFormat>) -> Decoder) -> Self {
         let chunked = outgoing == Framing::Chunked;
         let incoming = match incoming {
             Framing::None | Framing::Length(0) => Incoming::Done,
             Framing::Length(length) => Incoming::Length(length),
             Framing::Chunked => {
                 let kept = (options.enable_trailers && chunked).then_some(options.header_key_format);
-                Incoming::Chunked(Box::new(Decoder::new(max_trailers, kept).allow_blanks(allow_blanks)))
+                Incoming::Chunked(Box::new(decoder(kept)))
             }
             Framing::UntilClose => Incoming::UntilClose,
         };

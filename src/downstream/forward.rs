@@ -169,7 +169,7 @@ impl Exchange<'_> {
                     }
                 };
             }
-            let body = Body::new(forward.framing, forward.framing, self.options.max_request_headers, false, &self.options);
+            let body = Body::of_request(forward.framing, &forward.hop_by_hop, &self.options);
             let relay = Relay {
                 event_loop: &context.event_loop,
                 deadline,

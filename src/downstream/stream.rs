@@ -16,6 +16,7 @@ use crate::clients::Share;
 use crate::cluster::Cluster;
 use crate::codec::Refusal;
 use crate::codec::authority::Authority;
+use crate::codec::field::NamedFields;
 use crate::codec::framing::Framing;
 use crate::codec::head::{HeadScanner, skip_empty_lines};
 use crate::codec::request::Request;
@@ -77,6 +78,8 @@ pub(super) struct Forward {
     /// May be sent again (RFC 9110 section 9.2.2).
     pub idempotent: bool,
     pub upgrade: bool,
+    /// What its Connection names, where trailers may come.
+    pub hop_by_hop: NamedFields,
 }
 
 impl Forward {
@@ -263,6 +266,7 @@ impl<'c> Exchange<'c> {
             kind: if self.to.is_head { RequestKind::Head } else { RequestKind::Other },
             idempotent: matches!(request.method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE"),
             upgrade: request.upgrade,
+            hop_by_hop: if request.framing == Framing::Chunked { request.connection.named_fields() } else { NamedFields::default() },
         }))
     }
 

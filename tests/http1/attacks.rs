@@ -453,15 +453,8 @@ fn hostile_responses() {
                 .goes_on(),
             asked("trailers that carry framing")
                 .origin(response("Transfer-Encoding: chunked\r\n", "2\r\nok\r\n0\r\nContent-Length: 4\r\n\r\n"))
-                .client_half_closes()
-                .step(|scene| {
-                    let (got, _) = scene.client().read_to_end();
-                    let text = String::from_utf8_lossy(&got);
-                    assert!(text.starts_with("HTTP/1.1 502 ") || !text.ends_with("0\r\n\r\n"), "{text}");
-                    assert!(!text.contains("Content-Length: 4"), "{text}");
-                })
-                .client_closes()
-                .origin_gets_end(),
+                .client_gets_chunked(crate::catalogue::response_forwarded("Transfer-Encoding: chunked\r\n", ""), "ok")
+                .goes_on(),
             asked("a 101 smuggles a response into a tunnel that nobody asked for")
                 .origin(format!("HTTP/1.1 101 Switching Protocols\r\n\r\n{EVIL}"))
                 .local_reply(502, "unexpected_upgrade")

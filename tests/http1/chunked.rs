@@ -335,9 +335,37 @@ fn trailers() {
     run(
         &proxy,
         FORBIDDEN_TRAILERS.map(|trailer| {
-            let body = format!("5\r\nhello\r\n0\r\n{trailer}\r\n\r\n");
-            cut_in_the_body(format!("RFC 9110 section 6.5.1: in a trailer of a response: {trailer}"), body.as_bytes())
+            case(format!("RFC 9110 section 6.5.1: in a trailer of a response, where it is dropped: {trailer}"))
+                .client(GET)
+                .origin_gets(GET_FORWARDED)
+                .origin(chunked_response(format!("5\r\nhello\r\n0\r\nX: y\r\n{trailer}\r\n\r\n")))
+                .client_gets_chunked_with_trailers(chunked_response_forwarded(), "hello", "X: y\r\n")
+                .goes_on()
         }),
+    );
+}
+
+/// What Connection names ends here, in the trailers as in the head (RFC 9110 section 7.6.1).
+#[test]
+fn hop_by_hop_trailers() {
+    let proxy = Proxy::builder().http1("enable_trailers = true").start();
+    let fields = "Connection: X-Hop, x-other\r\nTransfer-Encoding: chunked\r\n";
+    let body = "5\r\nhello\r\n0\r\nx-hop: 1\r\nX-Sum: 2\r\nX-Other: 3\r\n\r\n";
+    run(
+        &proxy,
+        [
+            case("RFC 9110 section 7.6.1: trailers of a request that Connection names")
+                .client(post(fields, body))
+                .origin_gets_chunked_with_trailers(chunked_post_forwarded(""), "hello", "X-Sum: 2\r\n")
+                .answered()
+                .goes_on(),
+            case("RFC 9110 section 7.6.1: trailers of a response that Connection names")
+                .client(GET)
+                .origin_gets(GET_FORWARDED)
+                .origin(response(fields, body))
+                .client_gets_chunked_with_trailers(chunked_response_forwarded(), "hello", "X-Sum: 2\r\n")
+                .goes_on(),
+        ],
     );
 }
 
