@@ -319,7 +319,8 @@ fn checking_a_file() {
     let file = directory.path().join("outrider.toml");
     let path = file.to_str().expect("text");
     std::fs::write(&file, Proxy::builder().text()).expect("writable");
-    assert_eq!(outrider(&["check", path]), (Some(0), outrider(&["check", path]).1));
+    let summary = "  listener test: 127.0.0.1:0\n  admin: 127.0.0.1:0\n  policy: 0 rules, then allow\n";
+    assert_eq!(outrider(&["check", path]), (Some(0), format!("{path}: ok\n{summary}")));
     std::fs::write(&file, "").expect("writable");
     assert_eq!(outrider(&["check", path]).0, Some(0), "a file with nothing in it is a working proxy");
     // Right, but hardly meant.
