@@ -20,7 +20,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route::new("/stats/prometheus", Access::Read, Action::Prometheus, "Statistics for Prometheus; ?filter=TEXT, ?usedonly"),
     Route::new("/listeners", Access::Read, Action::Show(Command::ShowListeners), "Listeners; ?format=text|json"),
     Route::new("/clusters", Access::Read, Action::Show(Command::ShowClusters), "Clusters and their endpoints; ?format=text|json"),
-    Route::new("/config_dump", Access::Read, Action::Show(Command::ShowConfig), "The configuration in force; ?format=text|json"),
+    Route::new("/config_dump", Access::Read, Action::Show(Command::ShowConfig), "The configuration in force, as TOML; ?format=text|json"),
     Route::new("/memory", Access::Read, Action::Memory, "Memory of the process, in bytes"),
     Route::new("/logging", Access::Both, Action::Logging, "Log levels by module; POST ?level=LEVEL for all, ?MODULE=LEVEL for one"),
     Route::new(

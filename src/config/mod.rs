@@ -5,12 +5,14 @@
 //! *checked* form, which cannot be wrong: every duration is in range, every name is a name, every
 //! address parses. Each part of the program builds itself from its part of [`Config`].
 //!
-//! A new key is a field here, its default in `defaults`, one line in `keys`, and its paragraph in
+//! A new key is a field here, its default in `defaults`, one line in `keys`, one in `dump`, and its paragraph in
 //! `config/outrider.toml`; tests hold that these agree.
 
 mod advice;
 mod clients;
 mod defaults;
+mod document;
+mod dump;
 mod form;
 mod keys;
 mod load;

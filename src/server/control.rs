@@ -30,7 +30,8 @@ impl Server {
             Command::ReopenLogs => (done("logs are being opened anew"), Control::ReopenLogs),
             Command::ShowListeners(format) => (Ok(self.show_listeners(format)), Control::Nothing),
             Command::ShowClusters(format) => (Ok(self.show_clusters(format)), Control::Nothing),
-            Command::ShowConfig(_) => (Ok(Page::Text(format!("{:#?}\n", self.config))), Control::Nothing),
+            Command::ShowConfig(Format::Text) => (Ok(Page::Text(self.config.to_toml())), Control::Nothing),
+            Command::ShowConfig(Format::Json) => (Ok(Page::Json(self.config.to_json())), Control::Nothing),
         };
         // Whoever asked may have gone.
         let _ = request.reply.send(reply);

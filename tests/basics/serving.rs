@@ -191,6 +191,20 @@ fn the_statistics() {
     assert!(proxy.stats("http.downstream_cx_rx_bytes_total") > 100 && proxy.stats("http.downstream_cx_tx_bytes_total") > 100);
 }
 
+/// The configuration in force can be put into a file as it is shown.
+#[test]
+fn the_configuration() {
+    let builder = Proxy::builder().config("[[policy.rule]]\nname = \"a \\\"rule\\\"\"\nhosts = [\"*.example.org\"]\naction = \"deny\"");
+    let text = builder.text();
+    let proxy = builder.start();
+    let parse = |text: &str| outrider::config::parse("outrider.toml", text).unwrap_or_else(|report| panic!("{report}\n{text}"));
+    assert_eq!(parse(&proxy.admin_get("/config_dump")), parse(&text));
+    let json: serde_json::Value = serde_json::from_str(&proxy.admin_get("/config_dump?format=json")).expect("JSON");
+    assert_eq!(json["server"]["drain_timeout"], "5s");
+    assert_eq!(json["listener"][0]["http1"]["max_target"], "16KiB");
+    assert_eq!(json["policy"]["rule"][0]["name"], "a \"rule\"");
+}
+
 /// What Prometheus would make of the exposition.
 #[test]
 fn the_exposition() {
