@@ -11,6 +11,13 @@ use super::Record;
 use crate::event_loop::civil_date;
 use crate::json::{self, HEX};
 
+/// journald makes two entries of a line above 48 KiB (`LineMax=` of journald.conf(5)), neither of which is JSON, and a request
+/// head may be larger. What else is in a line fits into the rest. In bytes, as written.
+const LONGEST_METHOD: usize = 1_000;
+const LONGEST_TARGET: usize = 40_000;
+/// A byte may become six (`\u00XX`).
+const ESCAPED: usize = 6;
+
 /// Turns records into lines; keeps the text of the second that it wrote last.
 #[derive(Debug)]
 pub(super) struct Encoder {
@@ -34,10 +41,8 @@ impl Encoder {
         json::write_string(out, record.listener.as_bytes());
         write_number(out, b",\"worker\":", record.worker as u64);
         write_address(out, b",\"client\":\"", record.client);
-        out.extend_from_slice(b",\"method\":");
-        json::write_string(out, record.method);
-        out.extend_from_slice(b",\"target\":");
-        json::write_string(out, record.target);
+        write_bounded(out, b",\"method\":", record.method, LONGEST_METHOD);
+        write_bounded(out, b",\"target\":", record.target, LONGEST_TARGET);
         out.extend_from_slice(if record.minor_version == 0 { b",\"version\":\"HTTP/1.0\"" } else { b",\"version\":\"HTTP/1.1\"" });
         if let Some(status) = record.status {
             write_number(out, b",\"status\":", u64::from(status));
@@ -77,6 +82,19 @@ fn write_text(out: &mut Vec<u8>, key: &[u8], text: &[u8]) {
     if !text.is_empty() {
         out.extend_from_slice(key);
         json::write_string(out, text);
+    }
+}
+
+/// What would be longer than `longest` is cut, so that the rest fits in any case, and ends in an ellipsis.
+fn write_bounded(out: &mut Vec<u8>, key: &[u8], text: &[u8], longest: usize) {
+    out.extend_from_slice(key);
+    let start = out.len();
+    json::write_string(out, text);
+    if out.len() - start > longest {
+        out.truncate(start);
+        json::write_string(out, &text[..text.len().min(longest / ESCAPED)]);
+        out.pop();
+        out.extend_from_slice("…\"".as_bytes());
     }
 }
 
@@ -209,6 +227,23 @@ pub(super) mod tests {
         let mut out = Vec::new();
         Encoder::new().encode(&mut out, record, now);
         String::from_utf8(out).expect("always UTF-8")
+    }
+
+    #[test]
+    fn a_line_is_one_entry_of_the_journal() {
+        let plain = vec![b'a'; LONGEST_TARGET - 2];
+        let whole: Value = serde_json::from_str(&line(&Record { target: &plain, ..sample() }, UNIX_EPOCH)).expect("JSON");
+        assert_eq!(whole["target"].as_str().expect("text").as_bytes(), plain);
+        for byte in [b'a', b'"', 0xff] {
+            let long = vec![byte; 60_000];
+            let text = line(&Record { method: &long, target: &long, ..sample() }, UNIX_EPOCH);
+            assert!(text.len() < 48 << 10, "{} bytes are two entries of the journal", text.len());
+            let value: Value = serde_json::from_str(&text).expect("JSON");
+            for (key, length) in [("method", LONGEST_METHOD / ESCAPED), ("target", LONGEST_TARGET / ESCAPED)] {
+                let text = value[key].as_str().expect("text");
+                assert!(text.ends_with('…') && text.chars().count() == length + 1, "{key}: {} characters", text.chars().count());
+            }
+        }
     }
 
     #[test]

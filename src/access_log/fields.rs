@@ -27,8 +27,14 @@ pub const FIELDS: &[LogField] = &[
     always("listener", "Name of the listener."),
     always("worker", "Which worker served it, from 0."),
     always("client", "The client's address and port."),
-    always("method", "As the client wrote it; empty where its head could not be read."),
-    always("target", "The request target as the client wrote it: a URL, or host:port of a CONNECT."),
+    always(
+        "method",
+        "As the client wrote it; empty where its head could not be read. Above 1,000 bytes it is cut, and ends in an ellipsis.",
+    ),
+    always(
+        "target",
+        "The request target as the client wrote it: a URL, or host:port of a CONNECT. Above 40,000 bytes it is cut, and ends in an ellipsis.",
+    ),
     always("version", "HTTP/1.1 or HTTP/1.0, as the client spoke it."),
     sometimes("status", "Sent to the client; not there where nothing was sent."),
     sometimes("response_flags", "Envoy's response flag, where something went wrong; see RESPONSE FLAGS."),
