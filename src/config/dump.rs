@@ -45,7 +45,7 @@ fn text_or_empty(value: Option<impl Display>) -> Value {
 fn duration(duration: Duration) -> Value {
     let milliseconds = duration.as_millis();
     let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
-    let whole = units.into_iter().find(|(_, length)| milliseconds > 0 && milliseconds % length == 0);
+    let whole = units.into_iter().find(|(_, length)| milliseconds > 0 && milliseconds.is_multiple_of(*length));
     match whole {
         Some((unit, length)) => text(format_args!("{}{unit}", milliseconds / length)),
         None if milliseconds == 0 => text("0s"),
