@@ -8,7 +8,7 @@ import socket
 import subprocess
 
 from load import PROXY, once, request
-from machine import Steps, expect, is_active, listen_on, pid, replace, run, show, wait
+from machine import Steps, expect, is_active, listen_on, pid, recipe, recipes, replace, run, show, wait
 
 step = Steps()
 
@@ -165,6 +165,27 @@ def apt_is_told_of_the_proxy_and_no_more():
     expect("nothing to change" in run("outrider env --shell apt --install"), "changed twice")
     run("outrider env --shell apt --remove")
     expect("3128" not in run("apt-config dump Acquire::http::Proxy"), "still there")
+
+
+@step
+def what_the_document_has_to_paste_works():
+    # "Ports below 1024" has a step of its own. A new one needs a test here.
+    expect(set(recipes()) == {"From a package", "Configuration in several files", "Other addresses", "Ports below 1024"}, f"{set(recipes())}")
+    # The packages are installed already, and dnf is another system's.
+    for line in recipes()["From a package"]:
+        if not line.startswith(("apt install", "dnf install")):
+            run(line.split("#")[0] + (" --no-pager" if "status" in line else ""))
+    recipe("Configuration in several files")
+    expect("backup" in run("curl --silent --unix-socket /run/outrider/admin.sock http://localhost/config_dump"), "the rule is not in force")
+    run("rm /etc/outrider/conf.d/backup.toml")
+    recipe("Other addresses")
+    for address in ("127.0.0.1", "::1"):
+        expect(once(address=(address, 3128))[0] == 200, f"{address} is not served")
+    listen_on("127.0.0.1:3128", "[::1]:3128")
+    run("systemctl reload outrider")
+    commands = [cell.split("`")[1] for line in open("/tests/install.md") if line.startswith("|") for cell in line.split("|") if cell.strip().startswith(("`journalctl", "`curl"))]
+    expect(len(commands) == 3, f"{commands}")
+    return "; ".join(f"{len(run(command))} bytes of {command.split()[0]}" for command in commands)
 
 
 @step

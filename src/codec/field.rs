@@ -87,7 +87,7 @@ pub struct ConnectionOptions<'b> {
 
 impl<'b> ConnectionOptions<'b> {
     /// # Errors
-    /// When it names more fields than [`MAX_NAMED`]: each field of the head is compared with each of them.
+    /// When it names more fields than `MAX_NAMED`: each field of the head is compared with each of them.
     pub fn add(&mut self, value: &'b [u8]) -> Result<(), Refusal> {
         // What nearly every peer says, if it says anything.
         if is(value, b"keep-alive") {
