@@ -169,7 +169,8 @@ fn http1_options(http1: &Http1) -> Entries {
         UnderscoresAction::DropHeader => "drop_header",
     };
     vec![
-        ("via", text(via)),
+        // Each process draws its own: another one that is given this file shall, too.
+        ("via", text(if via == own_pseudonym() { "" } else { via })),
         ("via_in_requests", Value::Switch(*via_in_requests)),
         ("accept_http_10", Value::Switch(*accept_http_10)),
         ("keep_alive_http_10", Value::Switch(*keep_alive_http_10)),
