@@ -15,6 +15,8 @@ pub struct Policy {
     default: Action,
     /// Whether a name without a dot is looked up with search domains behind it.
     completes_names: bool,
+    /// Whether any verdict may have to wait for what a name becomes; most policies never do.
+    may_wait: bool,
 }
 
 /// What a stream is about to do.
@@ -54,6 +56,7 @@ impl Policy {
             rules: policy.rules.iter().map(Rule::new).collect(),
             default: policy.default,
             completes_names,
+            may_wait: completes_names || policy.rules.iter().any(|rule| !rule.addresses.is_empty()),
         }
     }
 
@@ -65,6 +68,10 @@ impl Policy {
     pub fn decide(&self, ask: &Ask<'_>) -> Option<Verdict<'_>> {
         if let Some(refusal) = self.refuse_port(ask) {
             return Some(refusal);
+        }
+        if !self.may_wait {
+            let fits = |rule: &&Rule| rule.fits_request(ask) && rule.hosts.as_ref().is_none_or(|hosts| hosts.contains(ask.host));
+            return Some(self.verdict(self.rules.iter().find(fits)));
         }
         let known = match ask.host {
             Host::Address(address) => Known::All(Resolved { full_name: None, address: *address }),
@@ -163,12 +170,15 @@ impl Rule {
         }
     }
 
-    /// Cheapest question first.
-    fn matches(&self, ask: &Ask<'_>, known: &Known<'_>) -> Match {
-        let of_the_request = self.ports.as_ref().is_none_or(|ports| ports.contains(ask.port))
+    /// Whether all conditions hold that the request itself decides. Cheapest question first.
+    fn fits_request(&self, ask: &Ask<'_>) -> bool {
+        self.ports.as_ref().is_none_or(|ports| ports.contains(ask.port))
             && self.methods.as_ref().is_none_or(|methods| methods.iter().any(|method| method.as_bytes() == ask.method))
-            && self.clients.as_ref().is_none_or(|clients| clients.contains(ask.client));
-        if !of_the_request {
+            && self.clients.as_ref().is_none_or(|clients| clients.contains(ask.client))
+    }
+
+    fn matches(&self, ask: &Ask<'_>, known: &Known<'_>) -> Match {
+        if !self.fits_request(ask) {
             return Match::No;
         }
         let host = self.hosts.as_ref().map_or(Match::Yes, |hosts| matches_host(hosts, ask.host, known));
